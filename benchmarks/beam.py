@@ -91,7 +91,7 @@ def run_grid(grid, dims, args, mm):
     vs = [Variant(f'ours, batches of {args.bs}', batched, args.images),
           Variant('ours, one image at a time', alone, args.images, lambda: [beam_search(dec, f, args.beam) for f in few]),
           Variant('textbook', textbook(False), args.images, lambda: [textbook_beam(book, f, args.beam) for f in few]),
-          Variant('textbook, until all end', textbook(True), args.images, lambda: [textbook_beam(book, f, args.beam, 9, True) for f in few])]
+          Variant('textbook, until all end', textbook(True), args.images, lambda: [textbook_beam(book, f, args.beam, 9) for f in few])]
     measure([mm, *vs], args.reps)
     stats = lengths([h[0].ids for f in feats.split(args.bs) for h in beam_search(dec, f, args.beam, args.max_len)])
     flops = matmul_flops(args.beam*(stats['mean']+1), 1, P, **dims)[0]/1e9

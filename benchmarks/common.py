@@ -119,14 +119,19 @@ class MatrixProduct(Variant):
 def measure(variants, reps, say=print):
     "Warm up each, then run them in turn `reps` times"
     for v in variants: v.warm()
-    for r in range(reps):
-        for v in variants:
+    collecting = gc.isenabled()
+    gc.disable() # not in the middle of one of them; between repetitions instead
+    try:
+        for r in range(reps):
             gc.collect()
-            start = time.perf_counter()
-            v.fn(r)
-            v.seconds.append(time.perf_counter() - start)
-            v.rates.append(v.units(r)/v.seconds[-1])
-        say(f"  repetition {r+1}/{reps}: " + ', '.join(f"{v.seconds[-1]:.2f} s" for v in variants))
+            for v in variants:
+                start = time.perf_counter()
+                v.fn(r)
+                v.seconds.append(time.perf_counter() - start)
+                v.rates.append(v.units(r)/v.seconds[-1])
+            say(f"  repetition {r+1}/{reps}: " + ', '.join(f"{v.seconds[-1]:.2f} s" for v in variants))
+    finally:
+        if collecting: gc.enable()
     return variants
 
 def spread(xs):

@@ -81,7 +81,8 @@ def run_arch(arch, dims, caps, args, mm):
                 which = torch.arange(i, min(i+bs, len(flat)))//caps.shape[1]
                 book.loss(enc(images[which]).as_subclass(torch.Tensor), flat[i:i+bs]).backward()
                 update(book_params, book_opt)
-        vs.append(Variant('textbook on pairs, a step each minibatch', lambda r: run(images, caps[r]), n, lambda: run(images[:1], caps[0][:1])))
+        vs.append(Variant('textbook on pairs, a step each minibatch', lambda r: run(images, caps[r]), n,
+                          lambda: run(images[:1], caps[0][:1])))
     measure([mm, *vs], args.reps)
     flops = conv_flops(enc, args.size)/1e9
     rows = [rate_row(v, 'captions', encoder=arch, encoder_forward_gflop_per_caption=flops/(args.caps if v is vs[0] else 1)) for v in vs]

@@ -6,13 +6,13 @@
 __all__ = ['fingerprint', 'image_file', 'item_files', 'store_key', 'FeatureStore', 'fill_store', 'why_not', 'stored_dl',
            'FeatureCache']
 
-# %% ../nbs/35_features.ipynb #e80b8e3937
+# %% ../nbs/35_features.ipynb #2a77b145f4
 import errno, hashlib, json, os, shutil
 from pathlib import Path
 import numpy as np, pandas as pd, torch
 from fastprogress.fastprogress import progress_bar
 from fastai.callback.core import Callback
-from fastai.data.core import DataLoaders
+from fastai.data.all import Transform
 from fastai.vision.all import RandTransform, Resize, ResizeMethod
 from .core import CaptionError, TensorFeatures
 from .data.block import SampleCaptions
@@ -98,16 +98,17 @@ class FeatureStore:
         tmp.write_text(json.dumps(dict(bytes=self.npy.stat().st_size, shape=list(mm.shape))))
         os.replace(tmp, self.meta)
 
-# %% ../nbs/35_features.ipynb #39b55a3122
+# %% ../nbs/35_features.ipynb #80147abf7e
 @torch.no_grad()
 def fill_store(store:FeatureStore, model, dl, name='images')->FeatureStore: # Captioner, and the loader in whose order to store
     "Encode every image of `dl` once"
     n, at, mm, clipped = len(dl.dataset), 0, None, 0
     plain = dl.new(shuffle=False, drop_last=False, get_idxs=lambda: list(range(n)))
-    was = model.training
+    was, bar = model.training, progress_bar(plain, total=len(plain), leave=False)
+    bar.comment = f'encoding {name}'
     model.eval()
     try:
-        for b in progress_bar(plain, total=len(plain), comment=f'encoding {name}', leave=False):
+        for b in bar:
             f = model.encode(b[0]).as_subclass(torch.Tensor).float()
             if mm is None: mm = store.create((n, *f.shape[1:]))
             clipped += int((f.abs() > 65504).sum())
@@ -128,7 +129,7 @@ def why_not(dl): # The training loader
             return f'{type(f).__name__} changes the images at random{hint}'
     if None in item_files(dl.dataset): return 'the images are not files'
 
-# %% ../nbs/35_features.ipynb #42c07383c5
+# %% ../nbs/35_features.ipynb #3157a46be3
 class _Stored:
     "A dataset of stored features and the captions of `ds`"
     n_inp = 1
@@ -136,12 +137,13 @@ class _Stored:
     def __len__(self): return len(self.ds)
     def __getitem__(self, i): return (TensorFeatures(self.store[i]), self.ds.tls[-1][i])
 
-def _to_float(b): return (b[0].float(), *b[1:])
+class _ToFloat(Transform):
+    def encodes(self, o:TensorFeatures): return o.float()
 
 def stored_dl(dl, store):
     "`dl` with features in the place of images"
     caps = [f for f in dl.after_item.fs if isinstance(f, SampleCaptions)]
-    return dl.new(_Stored(store, dl.dataset), num_workers=0, after_item=caps, after_batch=[_to_float])
+    return dl.new(_Stored(store, dl.dataset), num_workers=0, after_item=caps, after_batch=[_ToFloat()])
 
 # %% ../nbs/35_features.ipynb #3a0187521e
 class FeatureCache(Callback):
