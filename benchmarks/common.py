@@ -15,6 +15,7 @@ from imcap_fastai.models.decoder import Packing
 from imcap_fastai.models.encoder import create_encoder, n_stem
 
 RESULTS = Path(__file__).parent/'results'
+LOAD = getattr(os, 'getloadavg', lambda: (None,))()[0] # before we add to it
 VOCAB = 2540 # Flickr8k's training captions at min_freq=5
 
 # ---- captions
@@ -154,7 +155,7 @@ def machine(products):
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     rates = [r for p in products for r in p.rates]
     return dict(cpu=cpu_name(), cores=cores, threads=torch.get_num_threads(), system=platform.system(), arch=platform.machine(),
-                python=platform.python_version(), torch=torch.__version__, load=getattr(os, 'getloadavg', lambda: (None,))()[0],
+                python=platform.python_version(), torch=torch.__version__, load=LOAD,
                 date=datetime.date.today().isoformat(), product=products[0].name,
                 product_gflops=dict(spread(rates), n=len(rates)))
 

@@ -6,15 +6,14 @@
 __all__ = ['fingerprint', 'image_file', 'item_files', 'store_key', 'FeatureStore', 'fill_store', 'why_not', 'stored_dl',
            'FeatureCache']
 
-# %% ../nbs/35_features.ipynb #2a77b145f4
+# %% ../nbs/35_features.ipynb #eb0f2108a7
 import errno, hashlib, json, os, shutil
 from pathlib import Path
 import numpy as np, pandas as pd, torch
-from fastprogress.fastprogress import progress_bar
 from fastai.callback.core import Callback
 from fastai.data.all import Transform
 from fastai.vision.all import RandTransform, Resize, ResizeMethod
-from .core import CaptionError, TensorFeatures
+from .core import CaptionError, TensorFeatures, show_progress
 from .data.block import SampleCaptions
 
 # %% ../nbs/35_features.ipynb #fd45146d4a
@@ -55,7 +54,7 @@ def store_key(encoder, dl)->str: # Encoder, and the loader whose images it sees
     for f in item_files(dl.dataset): s = os.stat(f); h.update(f'{f}|{s.st_size}|{s.st_mtime_ns}\n'.encode())
     return h.hexdigest()[:20]
 
-# %% ../nbs/35_features.ipynb #c7d1a6fdba
+# %% ../nbs/35_features.ipynb #4ee9fa0266
 class FeatureStore:
     "Features `(n, P, D)` of `n` images on disk, read by index"
     def __init__(self, folder, key:str): # Folder of all stores, and `store_key`
@@ -72,7 +71,7 @@ class FeatureStore:
         return self._mm
     def __len__(self): return len(self.array)
     def __getitem__(self, i): # (P, D), or (k, P, D) for a list of indices
-        return torch.from_numpy(np.ascontiguousarray(self.array[i]))
+        return torch.from_numpy(np.array(self.array[i]))
     def __getstate__(self): return {**self.__dict__, '_mm': None}
 
     def create(self, shape):
@@ -89,7 +88,8 @@ class FeatureStore:
             self.npy.unlink(missing_ok=True)
             if e.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT): raise
             free = shutil.disk_usage(self.npy.parent).free
-            raise CaptionError(f"the feature store needs {need/1e9:.2f} GB in {self.npy.parent}, {free/1e9:.2f} GB are free. Free some space, "
+            raise CaptionError(
+                f"the feature store needs {need/1e9:.2f} GB in {self.npy.parent}, {free/1e9:.2f} GB are free. Free some space, "
                 "name another folder (features_dir=…, --features-dir), pool the feature map (grid=…), or do without (cache=False, --no-cache)") from e
 
     def finish(self, mm):
@@ -98,14 +98,13 @@ class FeatureStore:
         tmp.write_text(json.dumps(dict(bytes=self.npy.stat().st_size, shape=list(mm.shape))))
         os.replace(tmp, self.meta)
 
-# %% ../nbs/35_features.ipynb #80147abf7e
+# %% ../nbs/35_features.ipynb #7d417c1bb6
 @torch.no_grad()
 def fill_store(store:FeatureStore, model, dl, name='images')->FeatureStore: # Captioner, and the loader in whose order to store
     "Encode every image of `dl` once"
     n, at, mm, clipped = len(dl.dataset), 0, None, 0
     plain = dl.new(shuffle=False, drop_last=False, get_idxs=lambda: list(range(n)))
-    was, bar = model.training, progress_bar(plain, total=len(plain), leave=False)
-    bar.comment = f'encoding {name}'
+    was, bar = model.training, show_progress(plain, f'encoding {n} {name}', len(plain))
     model.eval()
     try:
         for b in bar:

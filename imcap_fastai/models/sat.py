@@ -60,13 +60,13 @@ class SATDecoder(Decoder):
         h, c = lstm_cell(gates, state['c'])
         return self.out(self.drop(h)), state.update(h=h, c=c), alpha
 
-# %% ../../nbs/14_models.sat.ipynb #2daa149be2
+# %% ../../nbs/14_models.sat.ipynb #fcfea721e8
 class _SATScan(torch.autograd.Function):
     "The recurrence of `SATDecoder` over packed rows: hidden states `(M, H)` and attention summed over time `(R, P)`"
     @staticmethod
     def forward(ctx, x, V, K, h0, c0, w, Wh, bh, Wz, img, sizes):
         (A, D), H, M = (K.shape[-1], V.shape[-1]), h0.shape[1], len(x)
-        Kr, Vr = K[img], V[img]                                 # (R, P, A), (R, P, D)
+        Kr, Vr = K.index_select(0, img), V.index_select(0, img) # (R, P, A), (R, P, D)
         buf, cover = torch.empty_like(Kr), V.new_zeros(len(img), V.shape[1])
         q, beta, z, gates, hs, cs = (x.new_empty(M, n) for n in (A, D, D, 4*H, H, H))
         alpha, h, c, e = x.new_empty(M, V.shape[1]), h0, c0, 0
@@ -84,15 +84,14 @@ class _SATScan(torch.autograd.Function):
             torch.mul(o, cs[s].tanh(), out=hs[s])
             h, c = hs[s], cs[s]
             cover[:n] += alpha[s]
-        ctx.save_for_backward(V, K, h0, c0, w, Wh, Wz, img, q, beta, z, gates, hs, cs, alpha)
+        ctx.save_for_backward(V, K, Kr, Vr, h0, c0, w, Wh, Wz, img, q, beta, z, gates, hs, cs, alpha)
         ctx.sizes = sizes
         return hs, cover
 
     @staticmethod
     def backward(ctx, dhs, dcover):
-        V, K, h0, c0, w, Wh, Wz, img, q, beta, z, gates, hs, cs, alpha = ctx.saved_tensors
+        V, K, Kr, Vr, h0, c0, w, Wh, Wz, img, q, beta, z, gates, hs, cs, alpha = ctx.saved_tensors
         A, D, H, sizes = K.shape[-1], V.shape[-1], h0.shape[1], ctx.sizes
-        Kr, Vr = K[img], V[img]
         buf, G, dw = torch.empty_like(Kr), torch.zeros_like(Kr), torch.zeros_like(w)
         dh, dc = torch.zeros_like(h0), torch.zeros_like(c0)
         dproj, dz = torch.empty(len(hs), A+D+4*H, dtype=hs.dtype, device=hs.device), torch.empty_like(z)
@@ -119,7 +118,7 @@ class _SATScan(torch.autograd.Function):
             torch.mul(u, w, out=dproj[s, :A])
             torch.mm(dproj[s], Wh, out=dh[:n])
         dx = dproj[:, A+D:]
-        dw += torch.einsum('rpa,rpa->a', Kr, G)
+        dw += torch.mul(Kr, G, out=buf).sum((0, 1))
         dK = torch.zeros_like(K).index_add_(0, img, G.mul_(w))
         dV = _outer(alpha, dz, sizes, img, V) if ctx.needs_input_grad[1] else None
         return dx, dV, dK, dh, dc, dw, dproj.t() @ hprev, dproj.sum(0), dx.t() @ (beta*z), None, None
