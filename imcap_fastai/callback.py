@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['TeacherForcing', 'StopOnNaN', 'save_atomic', 'rng_state', 'set_rng_state', 'Checkpoint', 'load_checkpoint']
 
-# %% ../nbs/32_callback.ipynb #f013590246
-import os, random
+# %% ../nbs/32_callback.ipynb #e56f60dfb3
+import io, os, random
 from pathlib import Path
 import numpy as np, torch
 from fastai.callback.core import Callback
@@ -48,13 +48,15 @@ class StopOnNaN(Callback):
                 f"(learning rate {self.opt.hypers[-1]['lr']:.3g}). The weights are those before this batch. Usual remedies: a learning rate "
                 "3 to 10 times smaller (see learn.lr_find()), gradient clipping (clip=5), to_bf16 instead of to_fp16.")
 
-# %% ../nbs/32_callback.ipynb #e6fe46597f
+# %% ../nbs/32_callback.ipynb #fa34412358
 def save_atomic(obj, path):
     "`torch.save` that leaves either the old or the complete new file, whatever happens"
     path = Path(path); tmp = path.with_name(path.name + '.tmp')
     path.parent.mkdir(parents=True, exist_ok=True)
+    buf = io.BytesIO() # on a full disk `torch.save` to a file fails with an obscure RuntimeError
+    torch.save(obj, buf)
     try:
-        with open(tmp, 'wb') as f: torch.save(obj, f); f.flush(); os.fsync(f.fileno())
+        with open(tmp, 'wb') as f: f.write(buf.getbuffer()); f.flush(); os.fsync(f.fileno())
         os.replace(tmp, path)
     except OSError as e:
         tmp.unlink(missing_ok=True)
@@ -64,10 +66,10 @@ def save_atomic(obj, path):
 def rng_state()->dict: return dict(python=random.getstate(), numpy=np.random.get_state(), torch=torch.get_rng_state())
 def set_rng_state(s): random.setstate(s['python']); np.random.set_state(s['numpy']); torch.set_rng_state(s['torch'])
 
-# %% ../nbs/32_callback.ipynb #1a8b1183a9
+# %% ../nbs/32_callback.ipynb #0f0912fd9e
 class Checkpoint(Callback):
     "Save all that is needed to go on, after every epoch"
-    order = 65 # after the recorder and the trackers
+    order = 62 # after `SaveModelCallback`, which finds the best (61), and before `EarlyStoppingCallback` (63), which may end the fit
     def __init__(self, path, **meta): # File to write; anything to keep with it, such as the stage
         store_attr('path'); self.meta = meta
     def after_epoch(self):
