@@ -65,7 +65,7 @@ TRAIN_EXAMPLES = """examples:
 Everything of a run lands in --artifact-dir: config.json, history.csv, history.png, checkpoints, captioner.pkl, scores.json, samples.json.
 exit codes: 0 done, 1 a mistake that the message explains, 2 wrong options, 130 interrupted."""
 
-# %% ../nbs/60_cli.ipynb #4c846d34c1
+# %% ../nbs/60_cli.ipynb #ee2446f8e1
 def train_parser():
     p = _Parser(prog='imcap_train', description=TRAIN_HELP, epilog=TRAIN_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     I, F = _positive(int), _positive(float)
@@ -102,7 +102,8 @@ def train_parser():
     g.add_argument('--fine-tune-lr', type=F, default=1e-4, help='stage 2, decoder; the encoder gets a tenth (%(default)s)')
     g.add_argument('--fine-tune-bs', type=I, help='images in stage 2 (--batch-size)')
     g.add_argument('--patience', type=I, default=3, help='stop a stage after so many epochs without a better BLEU-4 (%(default)s)')
-    g.add_argument('--attn-penalty', type=float, default=1., help='doubly stochastic attention; the paper has 14×14 places, with 7×7 its pull is four times as strong (%(default)s)')
+    g.add_argument('--attn-penalty', type=float, default=1.,
+                   help='doubly stochastic attention; on 7×7 places it pulls four times as hard as on 14×14 (%(default)s)')
     g.add_argument('--label-smoothing', type=float, default=0., help='(%(default)s)')
     g.add_argument('--clip', type=float, default=5., help='gradient norm (%(default)s)')
     g.add_argument('--teacher-forcing', default='1', help="probability of the true word, or START:END over the stage, e.g. 1:0.8 (%(default)s)")
