@@ -192,7 +192,7 @@ def library_versions()->dict: # Package -> version
         except PackageNotFoundError: pass
     return out
 
-# %% ../nbs/40_learner.ipynb #07a52b0359
+# %% ../nbs/40_learner.ipynb #1081a5d6ed
 @delegates(Learner.__init__, but=('loss_func', 'opt_func', 'splitter', 'train_bn', 'moms'))
 def caption_learner(
     dls,                   # `CaptionDataLoaders`, or any with a `CaptionBlock`
@@ -201,7 +201,7 @@ def caption_learner(
     weights='default',     # Encoder weights: 'default', path of a state dict, or None (random)
     metrics=None,          # For example `[TopKAccuracy(5), Bleu()]`
     loss_func=None,        # Default: `CaptionLoss(attn_penalty, label_smoothing)`
-    opt_func=partial(Adam, mom=0.8, sqr_mom=0.99),
+    opt_func=partial(Adam, mom=0.8, sqr_mom=0.99, eps=1e-8), # fastai's eps of 1e-5 is as large as these gradients
     moms=(0.8, 0.7, 0.8),  # Momentum of one-cycle schedules
     attn_penalty=1.,       # λ of the doubly stochastic penalty
     label_smoothing=0.,    # Of the cross-entropy
