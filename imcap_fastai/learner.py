@@ -6,7 +6,7 @@
 __all__ = ['NOTE', 'Caption', 'to_caption', 'caption_splitter', 'set_embeddings', 'CaptionLearner', 'show_results',
            'library_versions', 'caption_learner']
 
-# %% ../nbs/40_learner.ipynb #3f68132c3a
+# %% ../nbs/40_learner.ipynb #93ccf6e483
 import textwrap
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,7 +22,7 @@ from .core import CaptionError, TensorCaption, pad_captions, show_progress
 from .text import load_vectors
 from .data.block import caption_grid, caption_text, numericalizer
 from .models.captioner import create_caption_model
-from .decode import beam_search, greedy
+from .decode import beam_search
 from .losses import CaptionLoss
 from .metrics import coco_scores
 from .callback import TeacherForcing, StopOnNaN
