@@ -10,19 +10,20 @@ from torch import nn
 # %% auto #0
 __all__ = ['additive_scores', 'dot_scores', 'attend']
 
-# %% ../../nbs/11_models.attention.ipynb #d0d1c7b2e9
+# %% ../../nbs/11_models.attention.ipynb #f6e009e29f
 def additive_scores(
     K, # Projected features `(B, P, A)`
     q, # Queries `(B, k, A)`, `k` of them an image
     w  # Score vector `(A,)`
 ):     # Scores `(B, k, P)`
     "Score every place of every image against each of its queries"
-    if K.device.type == 'cpu' and not torch.is_grad_enabled(): # a few images at a time: what is added stays in the cache
+    if K.device.type == 'cpu' and not torch.is_grad_enabled(): # a few images at a time: what is compared stays in the cache
         n = max(1, 2**20 // (q.shape[1] * K[0].numel()))
         return torch.cat([_scores(k, o, w) for k,o in zip(K.split(n), q.split(n))])
     return _scores(K, q, w)
 
-def _scores(K, q, w): return (K[:, None] + q[:, :, None]).relu_() @ w # (B, 1, P, A) + (B, k, 1, A) -> (B, k, P)
+def _scores(K, q, w): # relu(K + q) = max(K, -q) + q: one pass over (B, k, P, A) instead of two
+    return torch.maximum(K[:, None], -q[:, :, None]) @ w + (q @ w)[..., None] # (B, 1, P, A), (B, k, 1, A) -> (B, k, P)
 
 def dot_scores(
     K, # Keys `(B, P, A)`

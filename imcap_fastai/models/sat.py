@@ -60,22 +60,23 @@ class SATDecoder(Decoder):
         h, c = lstm_cell(gates, state['c'])
         return self.out(self.drop(h)), state.update(h=h, c=c), alpha
 
-# %% ../../nbs/14_models.sat.ipynb #fcfea721e8
+# %% ../../nbs/14_models.sat.ipynb #66c0d4b374
 class _SATScan(torch.autograd.Function):
     "The recurrence of `SATDecoder` over packed rows: hidden states `(M, H)` and attention summed over time `(R, P)`"
     @staticmethod
-    def forward(ctx, x, V, K, h0, c0, w, Wh, bh, Wz, img, sizes):
-        (A, D), H, M = (K.shape[-1], V.shape[-1]), h0.shape[1], len(x)
-        Kr, Vr = K.index_select(0, img), V.index_select(0, img) # (R, P, A), (R, P, D)
-        buf, cover = torch.empty_like(Kr), V.new_zeros(len(img), V.shape[1])
-        q, beta, z, gates, hs, cs = (x.new_empty(M, n) for n in (A, D, D, 4*H, H, H))
-        alpha, h, c, e = x.new_empty(M, V.shape[1]), h0, c0, 0
+    def forward(ctx, x, V, K, h0, c0, w, Wh, bh, Wz, rows, n_caps, sizes):
+        (B, P, A), D, H, M, e = K.shape, V.shape[-1], h0.shape[1], len(x), 0
+        Kr = K.index_select(0, rows // n_caps)                  # (R, P, A)
+        buf, cover, grid = torch.empty_like(Kr), V.new_zeros(len(rows), P), V.new_zeros(B*n_caps, P)
+        nq, beta, z, gates, hs, cs = (x.new_empty(M, n) for n in (A, D, D, 4*H, H, H))
+        alpha, h, c = x.new_empty(M, P), h0, c0
         for n in sizes:
             s, h, c, e = slice(e, e+n), h[:n], c[:n], e+n
-            q[s], b, g = torch.addmm(bh, h, Wh.t()).split((A, D, 4*H), 1)
-            torch.add(Kr[:n], q[s, None], out=buf[:n]).relu_()  # (n, P, A)
+            q, b, g = torch.addmm(bh, h, Wh.t()).split((A, D, 4*H), 1)
+            torch.neg(q, out=nq[s])
+            torch.maximum(Kr[:n], nq[s, None], out=buf[:n])     # (n, P, A)
             torch.softmax(buf[:n] @ w, 1, out=alpha[s])
-            torch.bmm(alpha[s, None], Vr[:n], out=z[s, None])   # (n, 1, P) @ (n, P, D)
+            _weigh(alpha[s], V, rows[:n], grid, z[s])
             torch.sigmoid(b, out=beta[s])
             g = torch.addmm(g, beta[s]*z[s], Wz.t()).add_(x[s])
             gates[s, :2*H], gates[s, 2*H:3*H], gates[s, 3*H:] = g[:, :2*H].sigmoid(), g[:, 2*H:3*H].tanh(), g[:, 3*H:].sigmoid()
@@ -84,46 +85,51 @@ class _SATScan(torch.autograd.Function):
             torch.mul(o, cs[s].tanh(), out=hs[s])
             h, c = hs[s], cs[s]
             cover[:n] += alpha[s]
-        ctx.save_for_backward(V, K, Kr, Vr, h0, c0, w, Wh, Wz, img, q, beta, z, gates, hs, cs, alpha)
-        ctx.sizes = sizes
+        ctx.save_for_backward(V, K, Kr, h0, c0, w, Wh, Wz, rows, nq, beta, z, gates, hs, cs, alpha)
+        ctx.sizes, ctx.n_caps = sizes, n_caps
         return hs, cover
 
     @staticmethod
-    def backward(ctx, dhs, dcover):
-        V, K, Kr, Vr, h0, c0, w, Wh, Wz, img, q, beta, z, gates, hs, cs, alpha = ctx.saved_tensors
-        A, D, H, sizes = K.shape[-1], V.shape[-1], h0.shape[1], ctx.sizes
-        buf, G, dw = torch.empty_like(Kr), torch.zeros_like(Kr), torch.zeros_like(w)
-        dh, dc = torch.zeros_like(h0), torch.zeros_like(c0)
-        dproj, dz = torch.empty(len(hs), A+D+4*H, dtype=hs.dtype, device=hs.device), torch.empty_like(z)
-        hprev, cprev = _shift(hs, h0, sizes), _shift(cs, c0, sizes)
-        e = len(hs)
-        for n in reversed(sizes):
-            s, e = slice(e-n, e), e-n
-            i, f, g, o = gates[s].chunk(4, 1)
-            t, dhn, dcn = cs[s].tanh(), dh[:n] + dhs[s], dc[:n]
-            dcn = dcn + dhn*o*(1-t*t)
-            dg = dproj[s, A+D:]
-            dg[:, :H], dg[:, H:2*H] = dcn*g*i*(1-i), dcn*cprev[s]*f*(1-f)
-            dg[:, 2*H:3*H], dg[:, 3*H:] = dcn*i*(1-g*g), dhn*t*o*(1-o)
-            dc[:n] = dcn*f
-            dx = dg @ Wz                                                         # (n, D)
-            torch.mul(dx, beta[s], out=dz[s])
-            dproj[s, A:A+D] = dz[s]*z[s]*(1-beta[s])
-            da = torch.bmm(Vr[:n], dz[s, :, None])[..., 0] + dcover[:n]          # (n, P)
-            de = alpha[s]*(da - (alpha[s]*da).sum(1, keepdim=True))
-            mask = torch.add(Kr[:n], q[s, None], out=buf[:n]).relu_().sign_()    # (n, P, A)
-            u = torch.bmm(de[:, None], mask)[:, 0]                               # (n, A)
-            G[:n].addcmul_(mask, de[..., None])
-            dw += (q[s]*u).sum(0)
-            torch.mul(u, w, out=dproj[s, :A])
-            torch.mm(dproj[s], Wh, out=dh[:n])
-        dx = dproj[:, A+D:]
-        dw += torch.mul(Kr, G, out=buf).sum((0, 1))
-        dK = torch.zeros_like(K).index_add_(0, img, G.mul_(w))
-        dV = _outer(alpha, dz, sizes, img, V) if ctx.needs_input_grad[1] else None
-        return dx, dV, dK, dh, dc, dw, dproj.t() @ hprev, dproj.sum(0), dx.t() @ (beta*z), None, None
+    def backward(ctx, *grads):
+        with torch.autocast(grads[0].device.type, enabled=False): return _scan_backward(ctx, *grads)
 
-# %% ../../nbs/14_models.sat.ipynb #3c7cb9f941
+# %% ../../nbs/14_models.sat.ipynb #628a1fde96
+def _scan_backward(ctx, dhs, dcover):
+    "Gradients of `_SATScan`, in its order of arguments"
+    V, K, Kr, h0, c0, w, Wh, Wz, rows, nq, beta, z, gates, hs, cs, alpha = ctx.saved_tensors
+    (B, P, A), D, H, sizes, img, e = K.shape, V.shape[-1], h0.shape[1], ctx.sizes, rows // ctx.n_caps, len(hs)
+    buf, G, dh, dc = torch.empty_like(Kr), torch.zeros_like(Kr), torch.zeros_like(h0), torch.zeros_like(c0)
+    dproj, dz, us = hs.new_empty(len(hs), A+D+4*H), torch.empty_like(z), torch.empty_like(nq)
+    hprev, cprev, grid = _shift(hs, h0, sizes), _shift(cs, c0, sizes), z.new_zeros(B*ctx.n_caps, D)
+    for n in reversed(sizes):
+        s, e = slice(e-n, e), e-n
+        i, f, g, o = gates[s].chunk(4, 1)
+        t, dhn, dcn = cs[s].tanh(), dh[:n] + dhs[s], dc[:n]
+        dcn = dcn + dhn*o*(1-t*t)
+        dg = dproj[s, A+D:]
+        dg[:, :H], dg[:, H:2*H] = dcn*g*i*(1-i), dcn*cprev[s]*f*(1-f)
+        dg[:, 2*H:3*H], dg[:, 3*H:] = dcn*i*(1-g*g), dhn*t*o*(1-o)
+        dc[:n] = dcn*f
+        torch.mul(dg @ Wz, beta[s], out=dz[s])                         # (n, D)
+        dproj[s, A:A+D] = dz[s]*z[s]*(1-beta[s])
+        da = _weigh(dz[s], V.transpose(1, 2), rows[:n], grid, torch.empty_like(alpha[s])) + dcover[:n] # (n, P)
+        de = alpha[s]*(da - (alpha[s]*da).sum(1, keepdim=True))
+        mask = torch.gt(Kr[:n], nq[s, None], out=buf[:n])              # (n, P, A), 0 or 1
+        torch.bmm(de[:, None], mask, out=us[s, None])                  # (n, 1, P) @ (n, P, A)
+        G[:n].addcmul_(mask, de[..., None])
+        torch.mul(us[s], w, out=dproj[s, :A])
+        torch.mm(dproj[s], Wh, out=dh[:n])
+    dx, dw = dproj[:, A+D:], torch.mul(Kr, G, out=buf).sum((0, 1)) - (nq*us).sum(0)
+    dK = torch.zeros_like(K).index_add_(0, img, G.mul_(w))
+    dV = _outer(alpha, dz, sizes, img, V) if ctx.needs_input_grad[1] else None
+    return dx, dV, dK, dh, dc, dw, dproj.t() @ hprev, dproj.sum(0), dx.t() @ (beta*z), None, None, None
+
+# %% ../../nbs/14_models.sat.ipynb #80026a6938
+def _weigh(a, V, rows, grid, out):
+    "`a[r] @ V[image of r]` for the rows still going, as one product an image: `(n, P)`, `(B, P, D)` -> `(n, D)`"
+    grid[rows] = a                                                                # (n, P) -> (B·N, P); what is left of others is not read
+    return torch.index_select(torch.bmm(grid.view(len(V), -1, V.shape[1]), V).flatten(0, 1), 0, rows, out=out) # (B, N, D) -> (n, D)
+
 def _shift(hs, h0, sizes):
     "Packed states one step earlier `(M, H)`"
     ends = torch.tensor(sizes).cumsum(0).tolist()
@@ -136,7 +142,7 @@ def _outer(alpha, dz, sizes, img, V):
     a, d = (x.new_zeros(len(img), len(sizes), x.shape[1]).index_put_((row, t), x) for x in (alpha, dz)) # (R, T, P), (R, T, D)
     return torch.zeros_like(V).index_add_(0, img, a.transpose(1, 2) @ d) # (R, P, T) @ (R, T, D) -> (B, P, D)
 
-# %% ../../nbs/14_models.sat.ipynb #a89170e548
+# %% ../../nbs/14_models.sat.ipynb #8f97c036a4
 from fastcore.basics import patch
 
 @patch
@@ -148,6 +154,7 @@ def forward(self:SATDecoder, feats, caps, tf_ratio=1):
     with torch.autocast(feats.device.type, enabled=False): # the recurrence stays in full precision
         full = lambda t: t.float() if t.dtype in (torch.float16, torch.bfloat16) else t
         s = self.init_state(full(feats))
+        n_caps = caps.shape[1] if caps.ndim == 3 else 1
         hs, cover = _SATScan.apply(full(x), s['V'], s['K'], s['h'][pk.img], s['c'][pk.img], self.score,
-                                   self.h_proj.weight, self.h_proj.bias, self.z_proj.weight, pk.img, pk.sizes)
+                                   self.h_proj.weight, self.h_proj.bias, self.z_proj.weight, pk.rows, n_caps, pk.sizes)
     return self.out(self.drop(hs)), cover
