@@ -6,6 +6,7 @@ from .text import *
 from .data.sources import *
 from .data.samplers import *
 from .data.block import *
+from .data.resize import *
 from .models.encoder import *
 from .models.attention import *
 from .models.decoder import *
@@ -18,4 +19,5 @@ from .callback import *
 from .features import *
 from .learner import *
 from .interpret import *
+from .evaluate import *
 from .inference import *

@@ -28,7 +28,7 @@ class Hypothesis:
     @property
     def words(self): return self.ids[:-1] if self.finished else self.ids # Ids without `xxeos`
 
-# %% ../nbs/20_decode.ipynb #b29895acd4
+# %% ../nbs/20_decode.ipynb #fd411bfcd6
 def _next_log_probs(logits, t, min_len, allow_unk):
     "Log-probabilities `(rows, V)` of the words that may come at step `t` (0 is the first word)"
     lp = logits.float().log_softmax(-1)
@@ -36,12 +36,16 @@ def _next_log_probs(logits, t, min_len, allow_unk):
     if t < min_len: lp[:, EOS_IDX] = -torch.inf
     return lp
 
+def _longest(decoder, max_len):
+    "Some decoders know only so many positions"
+    return min(max_len, getattr(decoder, 'max_len', None) or max_len)
+
 def _check(beam_size, max_len, min_len, n_best):
     if beam_size < 1 or max_len < 1: raise CaptionError(f"beam_size and max_len must be at least 1, got {beam_size} and {max_len}")
     if not 0 <= min_len <= max_len: raise CaptionError(f"min_len must lie between 0 and max_len={max_len}, got {min_len}")
     if not 1 <= n_best <= beam_size: raise CaptionError(f"n_best must lie between 1 and beam_size={beam_size}, got {n_best}")
 
-# %% ../nbs/20_decode.ipynb #5a5a12cfbd
+# %% ../nbs/20_decode.ipynb #653abc1f79
 @torch.no_grad()
 def sample(
     decoder,              # Anything with `init_state` and `step`
@@ -54,6 +58,7 @@ def sample(
     generator=None        # `torch.Generator`, to reproduce a draw
 )->list:                  # `B` lists of one `Hypothesis`
     "Draw one caption an image"
+    max_len = _longest(decoder, max_len)
     _check(1, max_len, min_len, 1)
     state, live = decoder.init_state(feats), torch.arange(len(feats), device=feats.device)
     tokens, hyps = torch.full_like(live, BOS_IDX), [Hypothesis([], [], 0., []) for _ in live]
@@ -142,7 +147,7 @@ def _harvest(beam, n_best)->list:
                            None if att is None else torch.stack([att[t, b, p] for t,_,p in path])))
     return out
 
-# %% ../nbs/20_decode.ipynb #72aa20195e
+# %% ../nbs/20_decode.ipynb #052ac229c4
 @torch.no_grad()
 def beam_search(
     decoder,                # Anything with `init_state` and `step`
@@ -155,6 +160,7 @@ def beam_search(
     allow_unk:bool=False    # May `xxunk` be said?
 )->list:                    # `B` lists of up to `n_best` `Hypothesis`, best first
     "Search all images of the batch at once"
+    max_len = _longest(decoder, max_len)
     _check(beam_size, max_len, min_len, n_best)
     B, k, dev = len(feats), beam_size, feats.device
     beam, state = _Beam(B, k, max_len, dev), decoder.init_state(feats).expand(k)

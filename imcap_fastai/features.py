@@ -6,7 +6,7 @@
 __all__ = ['fingerprint', 'image_file', 'item_files', 'store_key', 'FeatureStore', 'fill_store', 'why_not', 'stored_dl',
            'FeatureCache']
 
-# %% ../nbs/35_features.ipynb #eb0f2108a7
+# %% ../nbs/35_features.ipynb #e1d57f6f73
 import errno, hashlib, json, os, shutil
 from pathlib import Path
 import numpy as np, pandas as pd, torch
@@ -14,7 +14,7 @@ from fastai.callback.core import Callback
 from fastai.data.all import Transform
 from fastai.vision.all import RandTransform, Resize, ResizeMethod
 from .core import CaptionError, TensorFeatures, show_progress
-from .data.block import SampleCaptions
+from .data.block import ResizeCenter, SampleCaptions
 
 # %% ../nbs/35_features.ipynb #fd45146d4a
 def fingerprint(o)->str: # A transform, tensor, number, text, list, …
@@ -118,13 +118,13 @@ def fill_store(store:FeatureStore, model, dl, name='images')->FeatureStore: # Ca
     store.finish(mm)
     return store
 
-# %% ../nbs/35_features.ipynb #74e4982282
+# %% ../nbs/35_features.ipynb #ea32fed26b
 def why_not(dl): # The training loader
     "Reason why the features of this loader cannot be stored, or None"
     for f in [*dl.dataset.tls[0].fs, *dl.after_item.fs, *dl.after_batch.fs]:
-        if isinstance(f, SampleCaptions) or isinstance(f, Resize) and f.method == ResizeMethod.Squish: continue
+        if isinstance(f, (SampleCaptions, ResizeCenter)) or isinstance(f, Resize) and f.method == ResizeMethod.Squish: continue
         if isinstance(f, RandTransform) or getattr(f, 'split_idx', None) == 0:
-            hint = ' (its method crops at random; ResizeMethod.Squish and CropPad do not)' if isinstance(f, Resize) else ''
+            hint = ' (its method crops at random; ResizeMethod.Squish and ResizeCenter do not)' if isinstance(f, Resize) else ''
             return f'{type(f).__name__} changes the images at random{hint}'
     if None in item_files(dl.dataset): return 'the images are not files'
 

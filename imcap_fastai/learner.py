@@ -6,17 +6,17 @@
 __all__ = ['NOTE', 'Caption', 'to_caption', 'caption_splitter', 'set_embeddings', 'CaptionLearner', 'show_results',
            'library_versions', 'caption_learner']
 
-# %% ../nbs/40_learner.ipynb #93ccf6e483
+# %% ../nbs/40_learner.ipynb #962af67a03
 import textwrap
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version, PackageNotFoundError
-import pandas as pd, torch
+import torch
 from fastcore.all import L, delegates, is_listy
 from fastai.basics import Learner, CancelEpochException
 from fastai.callback.training import GradientClip
 from fastai.optimizer import Adam
-from fastai.vision.all import Normalize, imagenet_stats, TensorImage, show_results
+from fastai.vision.all import Normalize, TensorImage, show_results
 from plum import dispatch
 from .core import CaptionError, TensorCaption, pad_captions, show_progress
 from .text import load_vectors
@@ -24,7 +24,6 @@ from .data.block import caption_grid, caption_text, numericalizer
 from .models.captioner import create_caption_model
 from .decode import beam_search
 from .losses import CaptionLoss
-from .metrics import coco_scores
 from .callback import TeacherForcing, StopOnNaN
 from .features import FeatureCache
 
@@ -72,7 +71,7 @@ def set_embeddings(decoder, vectors, freeze:bool=False): # Decoder with an `embe
     decoder.embed.weight.requires_grad_(not freeze)
     decoder.frozen = {'embed.weight'} if freeze else set()
 
-# %% ../nbs/40_learner.ipynb #1f7e7e233d
+# %% ../nbs/40_learner.ipynb #5a73f7caf4
 class CaptionLearner(Learner):
     "A `Learner` that captions"
     @property
@@ -103,6 +102,12 @@ class CaptionLearner(Learner):
             return [to_caption(h, self.num, grid) for h in hyps]
         finally: self.model.train(was)
 
+    def caption_dl(self, items=None, bs=None): # Arguments of `captions`
+        "The loader that gives `items` in their order"
+        if hasattr(items, 'one_batch'): return items
+        if items is None: return self.dls.valid.new(get_idxs=partial(_all, len(self.dls.valid_ds)), **({'bs': bs} if bs else {}))
+        return self.dls.test_dl(items, bs=bs or self.dls.valid.bs, num_workers=0)
+
     def captions(self,
         items=None,       # Files or rows of a table; or a `DataLoader`; default: the validation split
         beam_size:int=3,  # 1 is greedy
@@ -111,9 +116,7 @@ class CaptionLearner(Learner):
         **kwargs          # `max_len`, `min_len`, `length_penalty`, `n_best`, `allow_unk` of `beam_search`
     )->list:              # One `Caption` an image, in their order
         "Caption many images"
-        if hasattr(items, 'one_batch'): dl = items
-        elif items is None: dl = self.dls.valid.new(get_idxs=partial(_all, len(self.dls.valid_ds)), **({'bs': bs} if bs else {}))
-        else: dl = self.dls.test_dl(items, bs=bs or self.dls.valid.bs, num_workers=0)
+        dl = self.caption_dl(items, bs)
         bar = show_progress(dl, 'captioning', len(dl)) if progress and len(dl) > 1 else dl
         return [c for b in bar for c in self._caption_batch(b[0], beam_size, **kwargs)]
 
@@ -141,22 +144,6 @@ def get_preds(self:CaptionLearner, ds_idx:int=1, dl=None, beam_size:int=1, **kwa
         if len(b) > 1: targs += list(b[1].cpu())
     return pad_captions(ids), pad_captions(targs) if targs else None
 
-# %% ../nbs/40_learner.ipynb #187ae965aa
-@patch
-def evaluate(self:CaptionLearner,
-    items=None,        # Table with raw captions (default: the validation split)
-    beam_sizes=(3,),   # One row each
-    tokenizer='ptb',   # See `coco_scores`
-    **kwargs           # As in `captions`
-)->pd.DataFrame:       # Scores by the reference scorer on raw references, times 100
-    "Caption a split and score it"
-    refs = self.dls.valid.references if items is None else [list(c) for c in items['captions']]
-    rows = []
-    for k in beam_sizes:
-        hyps = [c.text for c in self.captions(items, beam_size=k, **kwargs)]
-        rows.append(dict(beam_size=k, **coco_scores(refs, hyps, tokenizer), images=len(refs)))
-    return pd.DataFrame(rows).set_index('beam_size')
-
 # %% ../nbs/40_learner.ipynb #f1bc0cf782
 @dispatch
 def show_results(x:TensorImage, y:TensorCaption, samples, outs, ctxs=None, max_n=9, nrows=None, ncols=None, figsize=None, **kwargs):
@@ -178,21 +165,21 @@ def show_results(self:CaptionLearner, ds_idx:int=1, dl=None, max_n:int=9, beam_s
     ids = pad_captions([torch.tensor([2, *self.num.vocab.encode(c.words)]) for c in preds])
     dl.show_results(b, ids.to(b[1].device), max_n=max_n, **kwargs)
 
-# %% ../nbs/40_learner.ipynb #d72a2830c7
-def _add_norm(dls):
-    "ImageNet's statistics, unless the data are normalised already"
+# %% ../nbs/40_learner.ipynb #28b19331fe
+def _add_norm(dls, stats):
+    "The statistics that the encoder was trained with, unless the data are normalised already"
     if any(isinstance(f, Normalize) for f in dls.train.after_batch.fs): return
-    dls.add_tfms([Normalize.from_stats(*imagenet_stats)], 'after_batch')
+    dls.add_tfms([Normalize.from_stats(*stats)], 'after_batch')
 
-def library_versions()->dict: # Package -> version
+def library_versions(extra=())->dict: # More packages to name; -> package: version
     "Versions of what an exported learner depends on"
     out = {}
-    for p in ('imcap_fastai', 'fastai', 'torch', 'torchvision', 'spacy', 'pillow', 'plum-dispatch', 'timm'):
+    for p in ('imcap_fastai', 'fastai', 'torch', 'torchvision', 'spacy', 'pillow', 'plum-dispatch', *extra):
         try: out[p] = version(p)
         except PackageNotFoundError: pass
     return out
 
-# %% ../nbs/40_learner.ipynb #1081a5d6ed
+# %% ../nbs/40_learner.ipynb #928b6d4493
 @delegates(Learner.__init__, but=('loss_func', 'opt_func', 'splitter', 'train_bn', 'moms'))
 def caption_learner(
     dls,                   # `CaptionDataLoaders`, or any with a `CaptionBlock`
@@ -212,6 +199,7 @@ def caption_learner(
     cache=True,            # Use the feature store while the encoder is frozen
     features_dir=None,     # Folder of the feature store (default: `path/'features'`)
     cut=None, grid=None,   # See `create_encoder`
+    seq_length=None,       # Most tokens of a caption: longer ones are cut (default: the decoder's limit, if it has one)
     cbs=None, decoder_kwargs=None,
     **kwargs               # Of `Learner`; options of the decoder go into `decoder_kwargs`
 )->CaptionLearner:
@@ -220,9 +208,10 @@ def caption_learner(
     if word_vecs is not None:
         if not hasattr(word_vecs, 'weight'): word_vecs = load_vectors(word_vecs, vocab)
         opts.setdefault('embed_dim', word_vecs.weight.shape[1])
-    model = create_caption_model(arch, decoder, len(vocab), weights=weights, cut=cut, grid=grid, **opts)
+    model = create_caption_model(arch, decoder, len(vocab), weights=weights, cut=cut, grid=grid, seq_length=seq_length, **opts)
     if word_vecs is not None: set_embeddings(model.decoder, word_vecs, freeze_embed)
-    _add_norm(dls)
+    _add_norm(dls, model.encoder.stats)
+    if model.decoder.max_len: numericalizer(dls).limit(model.decoder.max_len + 1, dls.train.references)
     cbs = [TeacherForcing(teacher_forcing), StopOnNaN(), *([GradientClip(clip)] if clip else []),
            *([FeatureCache(features_dir)] if cache else []), *L(cbs)]
     learn = CaptionLearner(dls, model, loss_func=loss_func or CaptionLoss(attn_penalty, label_smoothing), opt_func=opt_func, splitter=caption_splitter,
@@ -231,7 +220,7 @@ def caption_learner(
     if weights is not None: learn.freeze()
     return learn
 
-# %% ../nbs/40_learner.ipynb #2db06ee31c
+# %% ../nbs/40_learner.ipynb #374fb19570
 import json, zipfile
 
 NOTE = 'imcap_fastai.json'
@@ -245,4 +234,4 @@ def export(self:CaptionLearner, fname='captioner.pkl', **kwargs):
     try: Learner.export(self, fname, **kwargs)
     finally: self.dls = dls
     with zipfile.ZipFile(self.path/fname, 'a') as z: # PyTorch wants all files in the archive's one folder
-        z.writestr(f"{z.namelist()[0].split('/')[0]}/{NOTE}", json.dumps(dict(versions=library_versions())))
+        z.writestr(f"{z.namelist()[0].split('/')[0]}/{NOTE}", json.dumps(dict(versions=library_versions(['timm'] if self.model.encoder.name.startswith('timm:') else []))))

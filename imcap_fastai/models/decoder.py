@@ -12,7 +12,7 @@ from ..core import CaptionError, PAD_IDX, BOS_IDX, did_you_mean
 # %% auto #0
 __all__ = ['DECODERS', 'Packing', 'DecoderState', 'Decoder', 'register_decoder', 'create_decoder']
 
-# %% ../../nbs/12_models.decoder.ipynb #0ae0253c97
+# %% ../../nbs/12_models.decoder.ipynb #6c49c13dc9
 class Packing:
     "The real positions of captions `(B, N, T)`, time-major: step 0 of all, step 1 of those still going, …"
     def __init__(self, caps): # Token ids `(B, N, T)`, each `xxbos … xxeos xxpad…`
@@ -22,13 +22,16 @@ class Packing:
         self.rows = order[:int((steps > 0).sum())]           # (R,) rows that exist, longest first
         if not len(self.rows): raise CaptionError("a batch without a single caption cannot be trained on")
         self.img = self.rows // (caps.shape[1] if caps.ndim == 3 else 1) # (R,) the image of each row
-        lens, live = steps[self.rows].cpu(), flat[self.rows]
-        pack = lambda x: pack_padded_sequence(x, lens, batch_first=True)
-        tokens = pack(live[:, :-1])
-        self.tokens, self.targets = tokens.data, pack(live[:, 1:]).data  # (M,) each
-        self.sizes = tokens.batch_sizes.tolist()                         # rows going at each step
+        self.lens = steps[self.rows].cpu()
+        tokens = self.pack(flat[:, :-1])
+        self.tokens, self.targets = tokens.data, self.pack(flat[:, 1:]).data # (M,) each
+        self.sizes = tokens.batch_sizes.tolist()                             # rows going at each step
 
     def __len__(self): return len(self.targets)
+
+    def pack(self, x): # `(B·N, T, …)` -> `PackedSequence` with data `(M, …)`
+        "Put anything that has a place for each position into the order of `tokens`"
+        return pack_padded_sequence(x[self.rows], self.lens, batch_first=True)
 
     def slices(self):
         "For each step: the slice of the packed positions"
@@ -55,10 +58,11 @@ class DecoderState:
         rows = (imgs[:, None]*k + torch.arange(k, device=imgs.device)).flatten() # (b, k) -> (b·k,)
         return self._rows(lambda t: t[rows], {n:t[imgs] for n,t in self.img.items()})
 
-# %% ../../nbs/12_models.decoder.ipynb #f438a545ff
+# %% ../../nbs/12_models.decoder.ipynb #3d04808d7c
 class Decoder(nn.Module):
     "Base of all decoders: subclasses give `init_state` and `step`, and a faster `forward` if they have one"
     attends = True # Does `step` return an attention map?
+    max_len = None # Most tokens of a caption, if there is a limit
     def init_state(self, feats)->DecoderState: # Features `(B, P, D)`
         raise NotImplementedError
     def step(self, tokens, state): # `(B·k,)` ids -> logits `(B·k, V)`, state, attention `(B·k, P)` or None
@@ -81,7 +85,9 @@ class Decoder(nn.Module):
             tokens = torch.where(own, logits.detach().argmax(-1), flat[:, t+1])
         return (torch.cat(out), cover[pk.rows]) if torch.is_tensor(cover) else (torch.cat(out),)
 
-# %% ../../nbs/12_models.decoder.ipynb #9e4e7981e0
+# %% ../../nbs/12_models.decoder.ipynb #f0d31f2ec3
+import inspect
+
 DECODERS = {}
 def register_decoder(name:str): # What users write: `decoder='sat'`
     "Class decorator that adds a decoder to the list"
@@ -92,15 +98,16 @@ def create_decoder(
     name:str,       # A registered name, or a `Decoder` subclass
     feat_dim:int,   # Channels of the encoder's features
     vocab_size:int, # Entries of the vocabulary, special tokens included
+    seq_length:int=None, # Most tokens of a caption; for a decoder without positions this only limits what it may say
     **kwargs        # What that decoder's `__init__` takes
 )->Decoder:
     "Build a registered decoder"
-    if not isinstance(name, str): return name(feat_dim, vocab_size, **kwargs)
-    if name not in DECODERS: raise CaptionError(f"no decoder is called {name!r}. {did_you_mean(name, DECODERS)}")
-    try: return DECODERS[name](feat_dim, vocab_size, **kwargs)
-    except TypeError as e:
-        if 'unexpected keyword' not in str(e): raise
-        import inspect
-        valid = [p for p in inspect.signature(DECODERS[name].__init__).parameters if p not in ('self', 'feat_dim', 'vocab_size')]
-        bad = str(e).split("'")[1]
-        raise CaptionError(f"decoder {name!r} has no option {bad!r}. {did_you_mean(bad, valid)}") from e
+    if isinstance(name, str) and name not in DECODERS: raise CaptionError(f"no decoder is called {name!r}. {did_you_mean(name, DECODERS)}")
+    cls = DECODERS.get(name, name)
+    known = inspect.signature(cls.__init__).parameters
+    bad = [k for k in kwargs if k not in known and not any(p.kind == p.VAR_KEYWORD for p in known.values())]
+    if bad: raise CaptionError(f"decoder {getattr(cls, 'name', cls.__name__)!r} has no option {bad[0]!r}. "
+                               f"{did_you_mean(bad[0], [k for k in known if k not in ('self', 'feat_dim', 'vocab_size')])}")
+    dec = cls(feat_dim, vocab_size, **kwargs, **(dict(seq_length=seq_length) if seq_length and 'seq_length' in known else {}))
+    if seq_length: dec.max_len = seq_length
+    return dec
