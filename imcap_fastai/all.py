@@ -10,7 +10,10 @@ from .data.resize import *
 from .models.encoder import *
 from .models.attention import *
 from .models.decoder import *
+from .models.lstm import *
 from .models.sat import *
+from .models.dotattn import *
+from .models.transformer import *
 from .models.captioner import *
 from .decode import *
 from .losses import *
@@ -21,3 +24,4 @@ from .learner import *
 from .interpret import *
 from .evaluate import *
 from .inference import *
+from .training import *

@@ -196,7 +196,7 @@ def caption_cmd(args=None):
     "Entry point of `imcap_caption`"
     return _guard(caption, caption_parser().parse_args(args))
 
-# %% ../nbs/60_cli.ipynb #232edda487
+# %% ../nbs/60_cli.ipynb #4eccb603e6
 EVAL_HELP = """Score an exported captioner with the field's reference scorer: BLEU-1 to 4, METEOR, ROUGE-L and CIDEr, one row a beam size.
 
 DATA is what imcap_train takes. METEOR and the PTB tokeniser need Java; without it the table says so."""
@@ -224,7 +224,8 @@ def evaluate_model(a): # Parsed options
     df = read_data(a.data, lambda k: getattr(a, k, DEFAULTS[k]))
     df, cap = df[df['split'] == a.split].reset_index(drop=True), load_captioner(a.model)
     if not len(df): raise CaptionError(f"{a.data} has no images with split {a.split!r}: choose another --split, or --valid-pct")
-    res = cap.learn.evaluate(df, beam_sizes=a.beam_sizes, tokenizer=getattr(a, 'tokenizer', 'ptb'), meteor=not a.no_meteor, max_len=a.max_len, length_penalty=a.length_penalty)
+    res = cap.learn.evaluate(df, beam_sizes=a.beam_sizes, tokenizer=getattr(a, 'tokenizer', 'ptb'), meteor=not a.no_meteor,
+                             max_len=a.max_len, length_penalty=a.length_penalty)
     print(res.round(2).to_string())
     print(res.attrs['signature'])
     if a.out: write_scores(res, a.out)
@@ -233,10 +234,10 @@ def eval_cmd(args=None):
     "Entry point of `imcap_eval`"
     return _guard(evaluate_model, eval_parser().parse_args(args))
 
-# %% ../nbs/60_cli.ipynb #55f1873ce7
+# %% ../nbs/60_cli.ipynb #f869fdaa11
 def resize_parser():
-    p = _Parser(prog='imcap_resize', description='Shrink all images of a folder tree, in parallel. What is done already is skipped, so it can be interrupted and started again.',
-                epilog='example:\n  imcap_resize coco/train2014 coco256/train2014 --max-size 256')
+    p = _Parser(prog='imcap_resize', epilog='example:\n  imcap_resize coco/train2014 coco256/train2014 --max-size 256', description=
+                'Shrink all images of a folder tree, in parallel. What is done already is skipped, so it can be interrupted and started again.')
     p.add_argument('src', help='folder of images')
     p.add_argument('dest', help='folder to write, with the same names below it')
     p.add_argument('--max-size', type=_number(int), default=256, metavar='N', help='longest side in pixels (%(default)s)')

@@ -220,7 +220,7 @@ def caption_learner(
     if weights is not None: learn.freeze()
     return learn
 
-# %% ../nbs/40_learner.ipynb #374fb19570
+# %% ../nbs/40_learner.ipynb #e189b19ee9
 import json, zipfile
 
 NOTE = 'imcap_fastai.json'
@@ -229,9 +229,9 @@ NOTE = 'imcap_fastai.json'
 def export(self:CaptionLearner, fname='captioner.pkl', **kwargs):
     "Write everything needed to caption: model, vocabulary, transforms"
     if hasattr(self, 'feature_cache'): self.feature_cache.restore()
-    dls = self.dls
+    dls, extra = self.dls, ['timm'] if self.model.encoder.name.startswith('timm:') else []
     (self.path/fname).parent.mkdir(parents=True, exist_ok=True)
     try: Learner.export(self, fname, **kwargs)
     finally: self.dls = dls
     with zipfile.ZipFile(self.path/fname, 'a') as z: # PyTorch wants all files in the archive's one folder
-        z.writestr(f"{z.namelist()[0].split('/')[0]}/{NOTE}", json.dumps(dict(versions=library_versions(['timm'] if self.model.encoder.name.startswith('timm:') else []))))
+        z.writestr(f"{z.namelist()[0].split('/')[0]}/{NOTE}", json.dumps(dict(versions=library_versions(extra))))

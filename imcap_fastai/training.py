@@ -145,7 +145,7 @@ def make_dls(a, df, bs, path='.', check=False, vocab=None, augment=False): # Opt
     return CaptionDataLoaders.from_df(df, path=path, bs=bs, min_freq=a.min_freq, max_vocab=a.max_vocab, n_caps=a.n_caps, vocab=vocab, check=check,
                                       item_tfms=image_tfms(a, augment), seed=a.seed, num_workers=workers)
 
-# %% ../nbs/45_training.ipynb #a697b6931c
+# %% ../nbs/45_training.ipynb #e349a593ed
 def _ratio(s):
     "The teacher_forcing option: a number or a schedule"
     try: v = [float(x) for x in str(s).split(':')]
@@ -158,7 +158,8 @@ def make_learner(a, dls):
     names = 'size', 'embed_dim', 'hidden_dim', 'attn_dim', 'ff_dim', 'enc_heads', 'dec_heads', 'layers', 'pre_norm', 'dropout', 'out_drop', 'embed_drop'
     weights = None if str(a.weights).lower() == 'none' else a.weights
     learn = caption_learner(dls, a.arch, a.decoder, weights=weights, cut=a.cut, grid=a.grid, seq_length=a.seq_length,
-                            decoder_kwargs={k: getattr(a, k) for k in names if getattr(a, k) is not None}, metrics=[TopKAccuracy(5), Bleu(beam_size=a.beam_size)],
+                            decoder_kwargs={k: getattr(a, k) for k in names if getattr(a, k) is not None},
+                            metrics=[TopKAccuracy(5), Bleu(beam_size=a.beam_size)],
                             opt_func=partial(Adam, mom=a.mom, sqr_mom=a.sqr_mom, eps=1e-8), moms=(a.mom, a.mom-.1, a.mom), attn_penalty=a.attn_penalty,
                             label_smoothing=a.label_smoothing, clip=a.clip, teacher_forcing=_ratio(a.teacher_forcing), word_vecs=a.word_vectors,
                             freeze_embed=a.freeze_embed, cache=not a.no_cache, features_dir=a.features_dir, wd=a.wd)

@@ -55,7 +55,7 @@ def _load_state(model, path, name):
                                f"shape (first: {bad[0]}). Give the architecture the weights were trained with.")
     model.load_state_dict({k:v for k,v in state.items() if k in own and v.shape == own[k].shape}, strict=False)
 
-# %% ../../nbs/10_models.encoder.ipynb #13a859a113
+# %% ../../nbs/10_models.encoder.ipynb #171bd21cda
 def _get(name, pretrained):
     "The classifier `name`; of a timm model only what comes before its classifier"
     if not name.startswith('timm:'): return tvm.get_model(name, weights='DEFAULT' if pretrained else None)
@@ -69,7 +69,7 @@ def _pretrained(name, weights):
         try: return _get(name, True)
         except (URLError, OSError, RuntimeError) as e:
             raise CaptionError(f"the pretrained weights of {name} could not be fetched ({e}). Three ways on: (1) connect to the "
-                f"network once, they are then cached ({torch.hub.get_dir()}; timm's by the Hugging Face hub); (2) weights=PATH of a local state dict of {name}; "
+                f"network once, it caches them ({torch.hub.get_dir()}; timm's in the Hugging Face hub's folder); (2) weights=PATH of a state dict of {name}; "
                 "(3) weights=None to start from random weights.") from e
     model = _get(name, False)
     _load_state(model, weights, name)

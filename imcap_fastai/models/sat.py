@@ -128,11 +128,11 @@ class _Scan(torch.autograd.Function):
     def backward(ctx, *grads):
         with torch.autocast(grads[0].device.type, enabled=False): return _scan_backward(ctx, *grads)
 
-# %% ../../nbs/14_models.sat.ipynb #185a9d376a
+# %% ../../nbs/14_models.sat.ipynb #10108e804f
 def _scan_backward(ctx, dhs, dcover):
     "Gradients of `_Scan`, in its order of arguments"
     V, h0, c0, Wh, Wz, rows, beta, z, gates, hs, cs, alpha = ctx.saved_tensors
-    attn, sizes, (B, P, D), H, A, e = ctx.attn, ctx.sizes, V.shape, h0.shape[1], ctx.A, len(hs)
+    attn, sizes, (B, _, D), H, A, e = ctx.attn, ctx.sizes, V.shape, h0.shape[1], ctx.A, len(hs)
     attn.start_backward()
     dh, dc, dproj, dz = torch.zeros_like(h0), torch.zeros_like(c0), hs.new_empty(len(hs), A+D+4*H), torch.empty_like(z)
     hprev, cprev, grid = _shift(hs, h0, sizes), _shift(cs, c0, sizes), z.new_zeros(B*ctx.n_caps, D)

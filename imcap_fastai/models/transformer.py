@@ -84,7 +84,7 @@ def _sized(size, **given):
     if name not in SIZES: raise CaptionError(f"no transformer size is called {size!r}. {did_you_mean(name, SIZES)}")
     return {**SIZES[name], **{k: v for k,v in given.items() if v is not None}}.values()
 
-# %% ../../nbs/16_models.transformer.ipynb #0450910920
+# %% ../../nbs/16_models.transformer.ipynb #7cfc3a510e
 @register_decoder('transformer')
 class TransformerDecoder(Decoder):
     "Transformer over places and words"
@@ -127,21 +127,22 @@ class TransformerDecoder(Decoder):
         return DecoderState(img, {f'{n}{i}': none for i in range(len(self.layers)) for n in 'kv'})
 
     def step(self, tokens, state):
-        x, new, t = self._embed(tokens[:, None], state['k0'].shape[2]), {}, len(self.layers) - 1
+        x, new = self._embed(tokens[:, None], state['k0'].shape[2]), {}
         for i,layer in enumerate(self.layers):
             img = state[f'K{i}'], state[f'V{i}']
             x, (new[f'k{i}'], new[f'v{i}']), q = layer(x, img, (state[f'k{i}'], state[f'v{i}']), state.k)
         alpha = layer.cross_attn.weights(q, img[0]).mean(1).flatten(0, 1)        # (B, heads, k, P) -> (B·k, P)
         return self.out(self.drop(self.norm(x[:, 0]))), state.update(**new), alpha
 
-# %% ../../nbs/16_models.transformer.ipynb #e62d71e285
+# %% ../../nbs/16_models.transformer.ipynb #30f64ce2e0
 from fastcore.basics import patch
 
 @patch
 def forward(self:TransformerDecoder, feats, caps, tf_ratio=1):
     "Train on whole captions (see `Decoder.forward` for the arguments)"
     if caps.shape[-1] - 1 > self.max_len:
-        raise CaptionError(f"a caption of {caps.shape[-1]} tokens does not fit seq_length {self.max_len}: make seq_length larger, or let the data cut captions (max_len)")
+        raise CaptionError(f"a caption of {caps.shape[-1]} tokens does not fit seq_length {self.max_len}: make seq_length larger, or cut the captions "
+                           f"(`NumericalizeCaptions.limit`, which `caption_learner` does)")
     if tf_ratio < 1: return Decoder.forward(self, feats, caps, tf_ratio)[:1]
     caps, pk = caps.as_subclass(torch.Tensor), Packing(caps)
     x, n = self._embed(caps.flatten(0, -2)[:, :-1]), caps.shape[1] if caps.ndim == 3 else 1   # (B, N, T) -> (B·N, T-1, d)
