@@ -62,9 +62,10 @@ def caption_splitter(model)->list: # A `CaptionModel`
     keep = getattr(model.decoder, 'frozen', ())
     return [model.encoder.trainable(), [p for n,p in model.decoder.named_parameters() if n not in keep]]
 
-# %% ../nbs/40_learner.ipynb #7d496a1be5
+# %% ../nbs/40_learner.ipynb #ddfa6ea39b
 def set_embeddings(decoder, vectors, freeze:bool=False): # Decoder with an `embed` layer, and `WordVectors`
     "Start the word embeddings from pretrained vectors"
+    if not hasattr(decoder, 'embed'): raise CaptionError(f"{type(decoder).__name__} has no layer `embed` for word vectors to go into: leave word_vecs out")
     if decoder.embed.weight.shape != vectors.weight.shape: raise CaptionError(f"the decoder's embeddings are {tuple(decoder.embed.weight.shape)}, "
         f"the vectors {tuple(vectors.weight.shape)}: leave out embed_dim and it follows the vectors")
     decoder.embed.weight.data.copy_(vectors.weight)

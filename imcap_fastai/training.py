@@ -26,7 +26,7 @@ __all__ = ['OPTIONS', 'DEFAULTS', 'RECIPES', 'recipe_names', 'load_recipe', 'opt
            'rate_factors', 'fit_schedule', 'trackers', 'stages', 'run_stages', 'line_logger', 'plot_history',
            'write_results', 'train_captioner']
 
-# %% ../nbs/45_training.ipynb #5098205d17
+# %% ../nbs/45_training.ipynb #74a7fc282a
 OPTIONS = dict(
     data=dict(
         images=(None, str, 'folder that image names start from (default: beside the captions)'),
@@ -79,7 +79,7 @@ OPTIONS = dict(
         sqr_mom=(0.99, float, "Adam's second beta"),
         wd=(None, float, "weight decay, decoupled (default: fastai's 0.01)"),
         clip=(5., float, 'gradient norm; 0 for no clipping'),
-        attn_penalty=(1., float, 'doubly stochastic attention; on 7×7 places it pulls four times as hard as on 14×14'),
+        attn_penalty=(1., float, 'doubly stochastic attention (sat, dotattn); on 7×7 places it pulls four times as hard as on 14×14'),
         label_smoothing=(0., float, 'of the cross-entropy'),
         teacher_forcing=('1', str, 'probability of the true word, or START:END over the stage, e.g. 1:0.8'),
         seed=(42, int, 'of weights, dropout and order'),
@@ -145,7 +145,7 @@ def make_dls(a, df, bs, path='.', check=False, vocab=None, augment=False): # Opt
     return CaptionDataLoaders.from_df(df, path=path, bs=bs, min_freq=a.min_freq, max_vocab=a.max_vocab, n_caps=a.n_caps, vocab=vocab, check=check,
                                       item_tfms=image_tfms(a, augment), seed=a.seed, num_workers=workers)
 
-# %% ../nbs/45_training.ipynb #e349a593ed
+# %% ../nbs/45_training.ipynb #098e5d0b07
 def _ratio(s):
     "The teacher_forcing option: a number or a schedule"
     try: v = [float(x) for x in str(s).split(':')]
@@ -164,6 +164,8 @@ def make_learner(a, dls):
                             label_smoothing=a.label_smoothing, clip=a.clip, teacher_forcing=_ratio(a.teacher_forcing), word_vecs=a.word_vectors,
                             freeze_embed=a.freeze_embed, cache=not a.no_cache, features_dir=a.features_dir, wd=a.wd)
     if learn.word_vecs: print(learn.word_vecs)
+    sizes = [sum(p.numel() for p in m.parameters())/1e6 for m in (learn.model.encoder, learn.model.decoder)]
+    print(f"{learn.model.encoder.name} ({sizes[0]:.1f} M parameters) + {learn.model.decoder.name} ({sizes[1]:.1f} M): {4*sum(sizes):.0f} MB")
     return learn.to_bf16() if a.bf16 else learn
 
 # %% ../nbs/45_training.ipynb #6fb223644b
