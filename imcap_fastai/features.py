@@ -16,7 +16,7 @@ from fastai.vision.all import RandTransform, Resize, ResizeMethod
 from .core import CaptionError, TensorFeatures, show_progress
 from .data.block import ResizeCenter, SampleCaptions
 
-# %% ../nbs/35_features.ipynb #fd45146d4a
+# %% ../nbs/35_features.ipynb #3a43ce4e4e
 def fingerprint(o)->str: # A transform, tensor, number, text, list, …
     "Text that is equal for equal objects, across processes"
     if isinstance(o, (torch.Tensor, np.ndarray)):
@@ -30,7 +30,7 @@ def fingerprint(o)->str: # A transform, tensor, number, text, list, …
 
 def _settings(o):
     "The attributes of a transform that say what it does, not what it did last"
-    return {k: v for k,v in vars(o).items() if k not in ('pcts', 'do', 'init_enc', 'as_item_force', 'learn') and not k.startswith('_')}
+    return {k: v for k,v in vars(o).items() if k not in ('pcts', 'do', 'init_enc', 'as_item_force', 'learn', 'encoder_stats') and not k.startswith('_')}
 
 # %% ../nbs/35_features.ipynb #90bd8fc31e
 def image_file(item): # A row of the tidy table, or a path
@@ -144,12 +144,12 @@ def stored_dl(dl, store):
     caps = [f for f in dl.after_item.fs if isinstance(f, SampleCaptions)]
     return dl.new(_Stored(store, dl.dataset), num_workers=0, after_item=caps, after_batch=[_ToFloat()])
 
-# %% ../nbs/35_features.ipynb #3a0187521e
+# %% ../nbs/35_features.ipynb #1b9956917c
 class FeatureCache(Callback):
     "While the encoder is frozen, train from stored features"
     order = -40
     def __init__(self, folder=None): # Where stores are kept (default: `learn.path/'features'`)
-        self.folder, self._images, self._key, self._dls = folder, None, None, None
+        self.folder, self._images, self._key, self._dls, self._of = folder, None, None, None, None
 
     def before_fit(self):
         self.restore()
@@ -164,16 +164,16 @@ class FeatureCache(Callback):
         "Loaders over the stores of all splits, filled first where necessary"
         folder = Path(self.folder or self.learn.path/'features')
         keys = [store_key(self.model.encoder, dl) for dl in self.dls]
-        if keys != self._key:
+        if keys != self._key or self._of is not self.dls:
             stores = [FeatureStore(folder, k) for k in keys]
             for s,dl,n in zip(stores, self.dls, ('training images', 'validation images', *['images']*9)):
                 if not s.complete: fill_store(s, self.model, dl, n)
             loaders = [stored_dl(dl, s) for dl,s in zip(self.dls, stores)]
-            self._key, self._dls = keys, type(self.dls)(*loaders, path=self.dls.path, device=self.dls.device)
+            self._key, self._of, self._dls = keys, self.dls, type(self.dls)(*loaders, path=self.dls.path, device=self.dls.device)
         return self._dls
 
     def restore(self):
         "Give the images back"
         if self._images is not None: self.learn.dls, self._images = self._images, None
     def after_fit(self): self.restore()
-    def __getstate__(self): return dict(folder=None, _images=None, _key=None, _dls=None, learn=self.__dict__.get('learn'))
+    def __getstate__(self): return dict(folder=None, _images=None, _key=None, _dls=None, _of=None, learn=self.__dict__.get('learn'))

@@ -166,11 +166,16 @@ def show_results(self:CaptionLearner, ds_idx:int=1, dl=None, max_n:int=9, beam_s
     ids = pad_captions([torch.tensor([2, *self.num.vocab.encode(c.words)]) for c in preds])
     dl.show_results(b, ids.to(b[1].device), max_n=max_n, **kwargs)
 
-# %% ../nbs/40_learner.ipynb #28b19331fe
+# %% ../nbs/40_learner.ipynb #f149877e7b
 def _add_norm(dls, stats):
     "The statistics that the encoder was trained with, unless the data are normalised already"
-    if any(isinstance(f, Normalize) for f in dls.train.after_batch.fs): return
-    dls.add_tfms([Normalize.from_stats(*stats)], 'after_batch')
+    there = [f for f in dls.train.after_batch.fs if isinstance(f, Normalize)]
+    if any(not hasattr(f, 'encoder_stats') for f in there): return # yours
+    if any(f.encoder_stats == stats for f in there): return
+    for dl in dls.loaders: dl.after_batch.fs = L(f for f in dl.after_batch.fs if f not in there) # another encoder's
+    norm = Normalize.from_stats(*stats)
+    norm.encoder_stats = stats
+    dls.add_tfms([norm], 'after_batch')
 
 def library_versions(extra=())->dict: # More packages to name; -> package: version
     "Versions of what an exported learner depends on"
@@ -180,7 +185,7 @@ def library_versions(extra=())->dict: # More packages to name; -> package: versi
         except PackageNotFoundError: pass
     return out
 
-# %% ../nbs/40_learner.ipynb #928b6d4493
+# %% ../nbs/40_learner.ipynb #cf7dc66991
 @delegates(Learner.__init__, but=('loss_func', 'opt_func', 'splitter', 'train_bn', 'moms'))
 def caption_learner(
     dls,                   # `CaptionDataLoaders`, or any with a `CaptionBlock`
@@ -212,7 +217,8 @@ def caption_learner(
     model = create_caption_model(arch, decoder, len(vocab), weights=weights, cut=cut, grid=grid, seq_length=seq_length, **opts)
     if word_vecs is not None: set_embeddings(model.decoder, word_vecs, freeze_embed)
     _add_norm(dls, model.encoder.stats)
-    if model.decoder.max_len: numericalizer(dls).limit(model.decoder.max_len + 1, dls.train.references)
+    most = model.decoder.max_len
+    if most or numericalizer(dls).max_len: numericalizer(dls).limit(most and most + 1, dls.train.references)
     cbs = [TeacherForcing(teacher_forcing), StopOnNaN(), *([GradientClip(clip)] if clip else []),
            *([FeatureCache(features_dir)] if cache else []), *L(cbs)]
     learn = CaptionLearner(dls, model, loss_func=loss_func or CaptionLoss(attn_penalty, label_smoothing), opt_func=opt_func, splitter=caption_splitter,

@@ -164,7 +164,7 @@ def coco_scores(
     return {**out, 'rougeL': 100*float(Rouge().compute_score(gts, res)[0]), 'cider': 100*float(Cider().compute_score(gts, res)[0]),
             'tokenizer': name, 'notes': notes}
 
-# %% ../nbs/31_metrics.ipynb #9d9d8c1f07
+# %% ../nbs/31_metrics.ipynb #d6b3059c82
 def batch_items(dl, start:int, n:int)->list: # Indices into the data set of the `n` samples from position `start`
     "Which items the samples of a validation batch are, under distributed training too"
     if not hasattr(dl, 'world_size'): return dl.order[start:start+n]
@@ -174,13 +174,13 @@ def batch_items(dl, start:int, n:int)->list: # Indices into the data set of the 
 
 class _Captions:
     "Free-running captions of one pass over a validation split, shared by several metrics"
-    def __init__(self, beam_size, max_len): store_attr(); self.reset()
+    def __init__(self, beam_size, max_len, length_penalty): store_attr(); self.reset()
     def reset(self): self.hyps, self.seen, self.scores = {}, 0, None
 
     def accumulate(self, learn):
         model = getattr(learn.model, 'module', learn.model)
         feats = model.encode(learn.xb[0])
-        decode = greedy if self.beam_size == 1 else lambda *a, **k: beam_search(*a, beam_size=self.beam_size, **k)
+        decode = greedy if self.beam_size == 1 else lambda *a, **k: beam_search(*a, beam_size=self.beam_size, length_penalty=self.length_penalty, **k)
         vocab, dl = numericalizer(learn.dls).vocab, getattr(learn.dl, 'dl', learn.dl)
         for i,h in zip(batch_items(learn.dl, self.seen, len(feats)), decode(model.decoder, feats, max_len=self.max_len)):
             self.hyps[i] = ' '.join(vocab.decode(h[0].ids))
@@ -196,9 +196,9 @@ class _Captions:
             self.scores = corpus_bleu(refs, hyps.values())
         return self.scores
 
-    def __getstate__(self): return dict(beam_size=self.beam_size, max_len=self.max_len, hyps={}, seen=0, scores=None)
+    def __getstate__(self): return dict(beam_size=self.beam_size, max_len=self.max_len, length_penalty=self.length_penalty, hyps={}, seen=0, scores=None)
 
-# %% ../nbs/31_metrics.ipynb #fd27d6eb8b
+# %% ../nbs/31_metrics.ipynb #1b4fbffc6c
 class BleuN(Metric):
     "One of the four numbers that `Bleu` stands for"
     def __init__(self, captions, n): store_attr()
@@ -212,10 +212,11 @@ class BleuN(Metric):
 
 def Bleu(
     beam_size:int=1, # 1 is greedy
-    max_len:int=30   # Most tokens of a caption
+    max_len:int=30,  # Most tokens of a caption
+    length_penalty:float=0. # Of the beam search
 )->list:             # Metrics named `bleu1` to `bleu4`, times 100
     "Free-running BLEU on the whole validation split against all raw references"
-    captions = _Captions(beam_size, max_len)
+    captions = _Captions(beam_size, max_len, length_penalty)
     return [BleuN(captions, n) for n in range(1, 5)]
 
 # %% ../nbs/31_metrics.ipynb #25ae01337c

@@ -22,7 +22,7 @@ from ..text import CaptionTokenizer
 from .sources import open_image, check_table
 from .samplers import SortSampler, SortishSampler
 
-# %% ../../nbs/05_data.block.ipynb #7a301324c6
+# %% ../../nbs/05_data.block.ipynb #ed6dab0b30
 class NumericalizeCaptions(Transform):
     "Lists of caption texts to `TensorCaption (N, T)` and back"
     train_setup = True
@@ -44,9 +44,10 @@ class NumericalizeCaptions(Transform):
         rows = o if o.ndim > 1 else o[None]
         return TitledStr('\n'.join(self.text(r) for r in rows.tolist() if any(r)))
 
-    def limit(self, max_len:int, captions): # Most tokens; lists of raw captions, to say how many of them it concerns
+    def limit(self, max_len:int=None, captions=()): # Most tokens (None: any number); lists of raw captions, to say how many of them it concerns
         "Cut longer captions from now on; a caption that is cut does not end, so it gets no `xxeos`"
         self.max_len, self._memo = max_len, {}
+        if max_len is None: return
         lens = [len(self.tok(t)) for caps in captions for t in caps]
         cut = sum(n+2 > max_len for n in lens)
         if cut: warnings.warn(f"{cut} of {len(lens)} training captions are longer than {max_len-2} words and are cut (the longest has {max(lens)})")

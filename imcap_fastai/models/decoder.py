@@ -58,7 +58,7 @@ class DecoderState:
         rows = (imgs[:, None]*k + torch.arange(k, device=imgs.device)).flatten() # (b, k) -> (b·k,)
         return self._rows(lambda t: t[rows], {n:t[imgs] for n,t in self.img.items()})
 
-# %% ../../nbs/12_models.decoder.ipynb #3d04808d7c
+# %% ../../nbs/12_models.decoder.ipynb #80abc7b7a4
 class Decoder(nn.Module):
     "Base of all decoders: subclasses give `init_state` and `step`, and a faster `forward` if they have one"
     attends = True # Does `step` return an attention map?
@@ -74,6 +74,7 @@ class Decoder(nn.Module):
         tf_ratio:float=1 # Probability that a word fed in is the true one
     )->tuple:            # Logits at the real positions `(M, V)` in `Packing` order; attention summed over time `(R, P)` if it attends
         "Train on whole captions, step by step"
+        if caps.ndim == 2: caps = caps[:, None] # (B, T) -> (B, 1, T)
         pk, caps = Packing(caps), caps.as_subclass(torch.Tensor)
         state, flat = self.init_state(feats).expand(caps.shape[1]), caps.flatten(0, 1) # (B, N, T) -> (B·N, T)
         tokens, out, cover = flat[:, 0], [], 0

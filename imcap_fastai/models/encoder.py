@@ -75,7 +75,7 @@ def _pretrained(name, weights):
     _load_state(model, weights, name)
     return model
 
-# %% ../../nbs/10_models.encoder.ipynb #7a24b671d2
+# %% ../../nbs/10_models.encoder.ipynb #21ad3180f0
 def body_of(model:nn.Module, # A torchvision classifier
             cut:int=None     # Slice bound on the list of its feature children (default: all of them)
            )->nn.Sequential: # `(B, 3, H, W)` -> `(B, C, h, w)`
@@ -88,6 +88,7 @@ def body_of(model:nn.Module, # A torchvision classifier
             if not name.startswith(('aux', 'Aux')): layers.append(m)
     if isinstance(model, (tvm.VGG, tvm.AlexNet)) and isinstance(layers[-1], nn.MaxPool2d): layers = layers[:-1]
     if isinstance(model, tvm.DenseNet): layers.append(nn.ReLU(inplace=True))
+    if isinstance(model, tvm.SwinTransformer): layers += [model.norm, model.permute] # channels-last until here
     return nn.Sequential(*layers[:cut])
 
 # %% ../../nbs/10_models.encoder.ipynb #22c90fbe37
@@ -166,7 +167,7 @@ class Encoder(nn.Module):
         self.train(mode)
         return res
 
-# %% ../../nbs/10_models.encoder.ipynb #f87c98bb90
+# %% ../../nbs/10_models.encoder.ipynb #e60ec46380
 def create_encoder(
     arch,               # torchvision model function, or the name of a torchvision or timm model: `resnet101`, `'mobilenet_v2'`
     weights='default',  # 'default' (the package's pretrained ones), path of a local state dict, or None (random)
@@ -179,8 +180,12 @@ def create_encoder(
     name, norm = arch_name(arch), weights is not None if bn_eval is None else bn_eval
     if name.startswith('timm:'): return _timm_encoder(_pretrained(name, weights), name, cut, grid, norm, stem or 0)
     body = body_of(_pretrained(name, weights), cut)
-    with torch.no_grad(): shape = body.eval()(torch.zeros(1, 3, 64, 64)).shape
-    if len(shape) != 4: raise CaptionError(f"{name} gives features of shape {tuple(shape)}, not a map (B, C, h, w): choose a CNN")
+    if not len(body): raise CaptionError(f"cut={cut} leaves nothing of {name}")
+    try:
+        with torch.no_grad(): shape = body.eval()(torch.zeros(1, 3, 64, 64)).shape
+    except Exception as e: shape = type(e).__name__, str(e)[:80]
+    if len(shape) != 4: raise CaptionError(f"the layers of {name} do not give a map (B, C, h, w) of a 64×64 image ({', '.join(map(str, shape))}): "
+                                           "choose another model, such as a CNN, or timm's of this kind ('timm:' and its name)")
     if stem is None: stem = 0 if weights is None else n_stem(body)
     return Encoder(body, grid=grid, bn_eval=norm, stem=stem, name=name)
 
