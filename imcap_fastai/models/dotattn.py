@@ -36,14 +36,14 @@ class DotScan:
 
     def grads(self, sizes): return outer(self.de, self.q, sizes, self.img, self.K), None # Of the keys; there is no score vector
 
-# %% ../../nbs/15_models.dotattn.ipynb #3dfc16cd30
+# %% ../../nbs/15_models.dotattn.ipynb #ec9a5323e4
 @register_decoder('dotattn')
 class DotAttnDecoder(AttentionLSTM):
     "LSTM with scaled dot-product attention"
     score = None
     @delegates(AttentionLSTM.__init__)
-    def __init__(self, feat_dim, vocab_size, embed_dim=256, hidden_dim=768, relu=True, **kwargs): # ReLU on the scores, as system E has it
-        super().__init__(feat_dim, vocab_size, embed_dim=embed_dim, hidden_dim=hidden_dim, **kwargs)
+    def __init__(self, feat_dim, vocab_size, embed_dim=256, hidden_dim=768, attn_dim=512, relu=True, **kwargs): # ReLU on the scores, as system E has it
+        super().__init__(feat_dim, vocab_size, embed_dim, hidden_dim, attn_dim, **kwargs)
         self.value, self.relu = nn.Linear(feat_dim, feat_dim), relu
 
     def values(self, V): return self.value(V) # (B, P, D) -> (B, P, D)

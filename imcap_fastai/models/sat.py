@@ -61,13 +61,13 @@ class AttentionLSTM(Decoder):
         h, c = lstm_cell(gates, state['c'])
         return self.out(self.drop(h)), state.update(h=h, c=c), alpha
 
-# %% ../../nbs/14_models.sat.ipynb #8f15bdb893
+# %% ../../nbs/14_models.sat.ipynb #6aaf7bd506
 @register_decoder('sat')
 class SATDecoder(AttentionLSTM):
     "Show, attend and tell (Xu et al. 2015), soft attention"
     @delegates(AttentionLSTM.__init__)
-    def __init__(self, feat_dim, vocab_size, attn_dim=512, **kwargs):
-        super().__init__(feat_dim, vocab_size, attn_dim=attn_dim, **kwargs)
+    def __init__(self, feat_dim, vocab_size, embed_dim=300, hidden_dim=512, attn_dim=512, **kwargs):
+        super().__init__(feat_dim, vocab_size, embed_dim, hidden_dim, attn_dim, **kwargs)
         self.score = nn.Parameter(torch.empty(attn_dim).uniform_(-attn_dim**-0.5, attn_dim**-0.5))
 
     def scores(self, K, q): return additive_scores(K, q, self.score) # `(B, P, A)`, `(B, k, A)` -> `(B, k, P)`
