@@ -223,7 +223,7 @@ def fit_schedule(learn, epochs, lr, schedule='one-cycle', cbs=None): # `lr` may 
     base = np.array([h['lr'] for h in learn.opt.hypers])
     learn.fit(epochs, lr, cbs=cbs + [ParamScheduler({'lr': lambda pct: base * factors[min(int(pct*epochs + 1e-6), epochs-1)]})])
 
-# %% ../nbs/45_training.ipynb #65c1c4c78e
+# %% ../nbs/45_training.ipynb #babe159f87
 def trackers(a, out:Path)->list: # Options, artifact folder
     "Callbacks of the tracker that was asked for"
     if a.track == 'none': return []
@@ -234,10 +234,9 @@ def trackers(a, out:Path)->list: # Options, artifact folder
         import wandb
         from fastai.callback.wandb import WandbCallback
     except ImportError as e: raise CaptionError(f"track {a.track} needs a package that is missing ({e.name}): pip install {a.track}") from e
-    if not (os.environ.get('WANDB_API_KEY') or os.environ.get('WANDB_MODE') or wandb.api.api_key):
-        os.environ['WANDB_MODE'] = 'offline'
-        print(f"wandb: no key found, logging to {out/'wandb'}; send it later with `wandb sync`")
-    if wandb.run is None: wandb.init(project='imcap_fastai', name=out.name, dir=str(out), config=vars(a), reinit='finish_previous')
+    mode = os.environ.get('WANDB_MODE') or ('online' if os.environ.get('WANDB_API_KEY') or wandb.api.api_key else 'offline')
+    if mode == 'offline': print(f"wandb: logging to {out/'wandb'}; send it later with `wandb sync`")
+    if wandb.run is None: wandb.init(project='imcap_fastai', name=out.name, dir=str(out), config=vars(a), mode=mode)
     return [WandbCallback(log_preds=False, log_model=False)]
 
 # %% ../nbs/45_training.ipynb #59a3d41173
