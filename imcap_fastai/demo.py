@@ -6,7 +6,7 @@
 __all__ = ['GOAL', 'LEAD', 'best_constant', 'OneLine', 'KeepBest', 'train', 'score', 'report', 'verdict', 'demo', 'next_line',
            'main']
 
-# %% ../nbs/61_demo.ipynb #73514ca680
+# %% ../nbs/61_demo.ipynb #8dd4217ff0
 import argparse, contextlib, os, shlex, sys, time, warnings
 from pathlib import Path
 if __name__ == '__main__':
@@ -23,6 +23,7 @@ from .data.block import CaptionDataLoaders
 from .learner import caption_learner
 from .metrics import Bleu, TopKAccuracy, coco_scores, corpus_bleu, tokenize_all
 from .interpret import show_captions
+from .inference import export_captioner
 
 # %% ../nbs/61_demo.ipynb #a8874746b3
 def best_constant(
@@ -93,7 +94,7 @@ def verdict(model:float, constant:float): # BLEU-4 of both
     return (f"BLEU-4 is {model:.1f}, {model-constant:.1f} above the constant caption; expected at least {GOAL} and {LEAD} above. "
             "Did you shorten the training (--epochs)? With the defaults this is a fault: please report it")
 
-# %% ../nbs/61_demo.ipynb #439593d94c
+# %% ../nbs/61_demo.ipynb #b7e75cc48a
 def demo(out='demo', epochs:int=5, frozen_epochs:int=1, n_train:int=2000, n_valid:int=200, seed:int=42)->int:
     "Draw, train, score, write; returns the exit code"
     start, out = time.time(), Path(out)
@@ -111,8 +112,9 @@ def demo(out='demo', epochs:int=5, frozen_epochs:int=1, n_train:int=2000, n_vali
     fig.savefig(out/'captions.png', dpi=100)
     plt.close(fig)
     learn.export('captioner.pkl')
+    export_captioner(learn, out/'captioner')
     print(f"{out/'captions.png'}: the first {len(valid)} held-out pictures, their captions and attention\n"
-          f"{out/'captioner.pkl'}: the trained captioner, ready to load\n"
+          f"{out/'captioner'}: the trained captioner, ready to load; {out/'captioner.pkl'}: the same as a learner\n"
           f"{time.time()-start:.0f} s, of which training {trained:.0f} s")
     fault = verdict(rows[0][1]['bleu4'], rows[-1][1]['bleu4'])
     if fault: print(f'\nerror: {fault}', file=sys.stderr)
@@ -123,7 +125,7 @@ def next_line(out, image)->str:
     "A command that captions `image` with what the demo wrote"
     cmd = Path(sys.executable).with_name('imcap_caption')
     short = lambda f: os.path.relpath(f) if Path(os.path.abspath(f)).is_relative_to(Path.cwd()) else str(f)
-    return ' '.join(shlex.quote(short(f)) for f in (cmd, out/'captioner.pkl', image))
+    return ' '.join(shlex.quote(short(f)) for f in (cmd, out/'captioner', image))
 
 def main(argv=None)->int: # Arguments (default: the command line's)
     "Command `python -m imcap_fastai.demo`"

@@ -27,7 +27,7 @@ from .losses import CaptionLoss
 from .callback import TeacherForcing, StopOnNaN
 from .features import FeatureCache
 
-# %% ../nbs/40_learner.ipynb #6ec1d55bf7
+# %% ../nbs/40_learner.ipynb #5ef9514df8
 @dataclass
 class Caption:
     "A generated caption"
@@ -42,9 +42,12 @@ class Caption:
 
     def __str__(self): return self.text
     def __repr__(self): return f"Caption({self.text!r}, log_prob={self.log_prob:.2f})"
-    def to_dict(self): # For JSON
-        return dict(caption=self.text, log_prob=self.log_prob, words=[dict(word=w, prob=p) for w,p in zip(self.words, self.probs)],
-                    n_best=[dict(caption=c.text, log_prob=c.log_prob, score=c.score) for c in self.n_best])
+    def to_dict(self, attention=False): # For JSON; each word's map as rows of numbers too?
+        words = [dict(word=w, prob=p) for w,p in zip(self.words, self.probs)]
+        if attention:
+            for i,w in enumerate(words): w['attention'] = None if self.attention is None else self.attention[i].double().mul(1e5).round().div(1e5).tolist()
+        return dict(caption=self.text, log_prob=self.log_prob, finished=self.finished, words=words, end_prob=self.probs[-1] if self.finished else None,
+                    n_best=[dict(caption=c.text, log_prob=c.log_prob, score=c.score, finished=c.finished) for c in self.n_best])
 
 # %% ../nbs/40_learner.ipynb #0072698acb
 def to_caption(hyps, num, grid)->Caption: # Hypotheses of one image, `NumericalizeCaptions`, rows and columns of the feature map
@@ -72,7 +75,7 @@ def set_embeddings(decoder, vectors, freeze:bool=False): # Decoder with an `embe
     decoder.embed.weight.requires_grad_(not freeze)
     decoder.frozen = {'embed.weight'} if freeze else set()
 
-# %% ../nbs/40_learner.ipynb #5a73f7caf4
+# %% ../nbs/40_learner.ipynb #88e82d9e9a
 class CaptionLearner(Learner):
     "A `Learner` that captions"
     @property
@@ -93,14 +96,23 @@ class CaptionLearner(Learner):
     def _grid(self, x): # Rows and columns of the feature map of a batch of images
         return self.model.encoder.grid_size(*x.shape[-2:])
 
+    decoding = {} # Options of `beam_search` where none are given (its beam of 3); they are exported too
+    def _search(self, feats, grid, beam_size=None, n_best=1, **kwargs): # Features `(B, P, D)`, rows and columns of the map
+        opts = {**self.decoding, **kwargs}
+        opts['beam_size'] = max(beam_size or opts.get('beam_size', 3), n_best)
+        return [to_caption(h, self.num, grid) for h in beam_search(self.model.decoder, feats, n_best=n_best, **opts)]
+
     @torch.no_grad()
-    def _caption_batch(self, x, beam_size, n_best=1, **kwargs):
+    def _caption_batch(self, x, each=None, **kwargs): # Images or features; options of each image, where they differ; options of all
         was, _ = self.model.training, self.model.eval()
         try:
             feats = self.model.encode(x)
-            hyps = beam_search(self.model.decoder, feats, beam_size=max(beam_size, n_best), n_best=n_best, **kwargs)
-            grid = self._grid(x) if x.ndim == 4 else (1, feats.shape[1])
-            return [to_caption(h, self.num, grid) for h in hyps]
+            grid, res = self._grid(x) if x.ndim == 4 else (1, feats.shape[1]), [None]*len(feats)
+            if each is None: return self._search(feats, grid, **kwargs)
+            for o in (dict(t) for t in dict.fromkeys(tuple(sorted(o.items())) for o in each)): # images with equal options together
+                rows = [i for i,other in enumerate(each) if other == o]
+                for i,c in zip(rows, self._search(feats[rows], grid, **kwargs, **o)): res[i] = c
+            return res
         finally: self.model.train(was)
 
     def caption_dl(self, items=None, bs=None): # Arguments of `captions`
@@ -111,27 +123,26 @@ class CaptionLearner(Learner):
 
     def captions(self,
         items=None,       # Files or rows of a table; or a `DataLoader`; default: the validation split
-        beam_size:int=3,  # 1 is greedy
+        beam_size:int=None,# 1 is greedy (default: that of `decoding`, 3)
         bs:int=None,      # Images a batch
         progress=True,    # Show a progress bar
-        **kwargs          # `max_len`, `min_len`, `length_penalty`, `n_best`, `allow_unk` of `beam_search`
+        **kwargs          # `max_len`, `min_len`, `length_penalty`, `n_best`, `allow_unk` of `beam_search` (default: those of `decoding`)
     )->list:              # One `Caption` an image, in their order
         "Caption many images"
         dl = self.caption_dl(items, bs)
         bar = show_progress(dl, 'captioning', len(dl)) if progress and len(dl) > 1 else dl
-        return [c for b in bar for c in self._caption_batch(b[0], beam_size, **kwargs)]
+        return [c for b in bar for c in self._caption_batch(b[0], beam_size=beam_size, **kwargs)]
 
     def predict(self,
         item,             # File, PIL image, array, or a row of the table
-        beam_size:int=3,  # 1 is greedy
         **kwargs          # As in `captions`
     )->Caption:
         "Caption one image"
-        return self.captions([item], beam_size=beam_size, progress=False, **kwargs)[0]
+        return self.captions([item], progress=False, **kwargs)[0]
 
 def _all(n): return list(range(n))
 
-# %% ../nbs/40_learner.ipynb #c6ebe77c3c
+# %% ../nbs/40_learner.ipynb #357dc97ba8
 from fastcore.basics import patch
 
 @patch
@@ -141,7 +152,7 @@ def get_preds(self:CaptionLearner, ds_idx:int=1, dl=None, beam_size:int=1, **kwa
     dl = dl.new(shuffle=False, drop_last=False, get_idxs=partial(_all, len(dl.dataset)))
     ids, targs = [], []
     for b in dl:
-        ids += [torch.tensor(self.num.vocab.encode(c.words)) for c in self._caption_batch(b[0], beam_size, **kwargs)]
+        ids += [torch.tensor(self.num.vocab.encode(c.words)) for c in self._caption_batch(b[0], beam_size=beam_size, **kwargs)]
         if len(b) > 1: targs += list(b[1].cpu())
     return pad_captions(ids), pad_captions(targs) if targs else None
 
@@ -155,14 +166,14 @@ def show_results(x:TensorImage, y:TensorCaption, samples, outs, ctxs=None, max_n
         ax.text(0, -.03, caption_text(str(refs).split('\n')[:5]), transform=ax.transAxes, va='top', fontsize=8)
     return ctxs
 
-# %% ../nbs/40_learner.ipynb #35a7f61326
+# %% ../nbs/40_learner.ipynb #5a180cc753
 @patch
-def show_results(self:CaptionLearner, ds_idx:int=1, dl=None, max_n:int=9, beam_size:int=3, shuffle:bool=True, **kwargs):
+def show_results(self:CaptionLearner, ds_idx:int=1, dl=None, max_n:int=9, beam_size:int=None, shuffle:bool=True, **kwargs):
     "Show images with what the model says above and what people said below"
     if dl is None: dl = self.dls[ds_idx]
     order = torch.randperm(len(dl.dataset)).tolist() if shuffle else _all(len(dl.dataset))
     b = dl.new(get_idxs=partial(list, order[:max_n]), bs=max_n, num_workers=0, drop_last=False, shuffle=False).one_batch()
-    preds = self._caption_batch(b[0], beam_size)
+    preds = self._caption_batch(b[0], beam_size=beam_size)
     ids = pad_captions([torch.tensor([2, *self.num.vocab.encode(c.words)]) for c in preds])
     dl.show_results(b, ids.to(b[1].device), max_n=max_n, **kwargs)
 

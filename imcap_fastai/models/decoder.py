@@ -58,11 +58,12 @@ class DecoderState:
         rows = (imgs[:, None]*k + torch.arange(k, device=imgs.device)).flatten() # (b, k) -> (b·k,)
         return self._rows(lambda t: t[rows], {n:t[imgs] for n,t in self.img.items()})
 
-# %% ../../nbs/12_models.decoder.ipynb #80abc7b7a4
+# %% ../../nbs/12_models.decoder.ipynb #3958dc93f5
 class Decoder(nn.Module):
     "Base of all decoders: subclasses give `init_state` and `step`, and a faster `forward` if they have one"
     attends = True # Does `step` return an attention map?
     max_len = None # Most tokens of a caption, if there is a limit
+    spec = None    # What `create_decoder` needs to build it again
     def init_state(self, feats)->DecoderState: # Features `(B, P, D)`
         raise NotImplementedError
     def step(self, tokens, state): # `(B·k,)` ids -> logits `(B·k, V)`, state, attention `(B·k, P)` or None
@@ -86,7 +87,7 @@ class Decoder(nn.Module):
             tokens = torch.where(own, logits.detach().argmax(-1), flat[:, t+1])
         return (torch.cat(out), cover[pk.rows]) if torch.is_tensor(cover) else (torch.cat(out),)
 
-# %% ../../nbs/12_models.decoder.ipynb #f0d31f2ec3
+# %% ../../nbs/12_models.decoder.ipynb #2bb5e11002
 import inspect
 
 DECODERS = {}
@@ -111,4 +112,5 @@ def create_decoder(
                                f"{did_you_mean(bad[0], [k for k in known if k not in ('self', 'feat_dim', 'vocab_size')])}")
     dec = cls(feat_dim, vocab_size, **kwargs, **(dict(seq_length=seq_length) if seq_length and 'seq_length' in known else {}))
     if seq_length: dec.max_len = seq_length
+    dec.spec = dict(decoder=getattr(cls, 'name', None), seq_length=seq_length, **kwargs)
     return dec

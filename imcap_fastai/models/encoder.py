@@ -14,7 +14,7 @@ from fastai.vision.learner import has_pool_type
 from ..core import CaptionError, TensorFeatures, did_you_mean
 
 # %% auto #0
-__all__ = ['arch_name', 'body_of', 'TimmBody', 'n_stem', 'Encoder', 'create_encoder']
+__all__ = ['arch_name', 'body_of', 'TimmBody', 'input_side', 'n_stem', 'Encoder', 'create_encoder']
 
 # %% ../../nbs/10_models.encoder.ipynb #1fa4529bed
 def _timm_names():
@@ -103,6 +103,15 @@ class TimmBody(nn.Module):
         h, w = embed.dynamic_feat_size(x.shape[-2:]) if hasattr(embed, 'dynamic_feat_size') else (int(f.shape[1]**0.5),)*2
         return f.transpose(1, 2).unflatten(-1, (h, w))                            # (B, N, C) -> (B, C, h, w)
 
+# %% ../../nbs/10_models.encoder.ipynb #8e92e50e4a
+def input_side(arch)->int|None: # A torchvision model function, or a model's name
+    "The only side in pixels that `arch` takes, or None if it takes any"
+    name = arch_name(arch)
+    if not name.startswith('timm:'): return None
+    import timm
+    cfg = timm.models.get_pretrained_cfg(name.removeprefix('timm:'))
+    return cfg.input_size[-1] if cfg and cfg.fixed_input_size else None
+
 # %% ../../nbs/10_models.encoder.ipynb #60dc91d0ec
 def n_stem(body:nn.Sequential)->int: # Number of leading children that belong to the stem
     "Count the layers whose output has at least a quarter of the input's side"
@@ -115,10 +124,11 @@ def n_stem(body:nn.Sequential)->int: # Number of leading children that belong to
     body.train(training)
     return n
 
-# %% ../../nbs/10_models.encoder.ipynb #b74b1321f5
+# %% ../../nbs/10_models.encoder.ipynb #66d98afb78
 class Encoder(nn.Module):
     "Images `(B, 3, H, W)` to features `(B, P, D)`, `P = h·w` places of `D` channels"
     size, stats = None, imagenet_stats # The only `(H, W)` it takes, if so; mean and standard deviation of its normalisation
+    spec, _grids = None, None # What `create_encoder` needs to build it again; sizes of maps known
     def __init__(self,
         body:nn.Sequential, # `(B, 3, H, W)` -> `(B, D, h, w)`
         grid:int=None,      # Pool the map to `grid × grid` places (default: as it comes)
@@ -161,13 +171,15 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def grid_size(self, h, w): # Rows and columns of the feature map for an `h × w` image
-        p = next(self.parameters())
-        mode, _ = self.training, self.eval()
-        res = tuple(self.feature_map(torch.zeros(1, 3, h, w, device=p.device, dtype=p.dtype)).shape[-2:])
-        self.train(mode)
-        return res
+        if self._grids is None: self._grids = {}
+        if (h, w) not in self._grids:
+            p = next(self.parameters())
+            mode, _ = self.training, self.eval()
+            self._grids[h, w] = tuple(self.feature_map(torch.zeros(1, 3, h, w, device=p.device, dtype=p.dtype)).shape[-2:])
+            self.train(mode)
+        return self._grids[h, w]
 
-# %% ../../nbs/10_models.encoder.ipynb #e60ec46380
+# %% ../../nbs/10_models.encoder.ipynb #77dd4bdde6
 def create_encoder(
     arch,               # torchvision model function, or the name of a torchvision or timm model: `resnet101`, `'mobilenet_v2'`
     weights='default',  # 'default' (the package's pretrained ones), path of a local state dict, or None (random)
@@ -177,6 +189,11 @@ def create_encoder(
     stem:int=None       # Number of leading children that stay frozen (default: `n_stem`, 0 if `weights` is None)
 )->Encoder:
     "Build the encoder `arch`, pretrained, without its head"
+    enc = _build(arch, weights, cut, grid, bn_eval, stem)
+    enc.spec = dict(arch=enc.name, cut=cut, grid=grid)
+    return enc
+
+def _build(arch, weights, cut, grid, bn_eval, stem):
     name, norm = arch_name(arch), weights is not None if bn_eval is None else bn_eval
     if name.startswith('timm:'): return _timm_encoder(_pretrained(name, weights), name, cut, grid, norm, stem or 0)
     body = body_of(_pretrained(name, weights), cut)

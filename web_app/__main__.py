@@ -1,0 +1,44 @@
+"""Start the server: `python -m web_app captioner`, or `imcap_serve captioner`."""
+import os
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE') # before torch is imported: threads that wait must not spin
+import sys, warnings
+
+def _settings(args):
+    "Settings of flags and environment; a mistake is one line for each and exit code 2"
+    try:
+        from pydantic import ValidationError
+        from pydantic_settings import CliApp
+        from .settings import Settings
+    except ModuleNotFoundError as e:
+        print(f"error: the server needs a package that is missing ({e.name}): pip install 'imcap_fastai[web]'", file=sys.stderr)
+        sys.exit(1)
+    try:
+        settings = CliApp.run(Settings, cli_args=args)
+        if settings.model is not None: return settings
+        print("error: name the folder or file of a captioner, as MODEL or IMCAP_MODEL (see --help)", file=sys.stderr)
+    except ValidationError as e:
+        for o in e.errors():
+            name = str(o['loc'][0]) if o['loc'] else 'settings'
+            print(f"error: {name} = {o.get('input')!r}: {o['msg']} (--{name.replace('_', '-')} or IMCAP_{name.upper()})", file=sys.stderr)
+    sys.exit(2)
+
+def main(args=None)->int: # Arguments (default: those of the command line)
+    "Load, test, serve; returns the exit code"
+    warnings.filterwarnings('ignore', message='.*torch.jit.script.*')
+    warnings.showwarning = lambda m, *a, **k: print(f'note: {m}', file=sys.stderr)
+    settings = _settings(args)
+    import torch, uvicorn
+    from imcap_fastai.core import CaptionError
+    from imcap_fastai.inference import load_captioner
+    from .app import create_app
+    if settings.threads: torch.set_num_threads(settings.threads)
+    try: cap = load_captioner(settings.model, trust=settings.trust, sha256=settings.sha256)
+    except CaptionError as e: print(f'error: {e}', file=sys.stderr); return 1
+    print(f'{cap}, weights {cap.signature}', flush=True)
+    if settings.host not in ('127.0.0.1', 'localhost', '::1') and not settings.api_key:
+        print(f'note: listening at {settings.host} without an API key (IMCAP_API_KEY)', file=sys.stderr)
+    uvicorn.run(create_app(cap, settings), host=settings.host, port=settings.port, timeout_graceful_shutdown=settings.shutdown_timeout, server_header=False,
+                limit_concurrency=1000, h11_max_incomplete_event_size=65536)
+    return 0
+
+if __name__ == '__main__': sys.exit(main())

@@ -1,0 +1,289 @@
+"""The API: its answers are the library's to the letter, and every mistake of a client is one clear error."""
+import hashlib, io, math, threading, time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx, numpy as np, pytest
+from PIL import Image
+
+from conftest import encoded
+
+@pytest.fixture(scope='module')
+def client(server):
+    with httpx.Client(base_url=server, timeout=60) as c: yield c
+
+def post(client, data, path='/caption', name='file', headers=None, **fields):
+    return client.post(path, files={name: ('x', data, 'image/png')}, data={k: str(v).lower() for k,v in fields.items()}, headers=headers)
+
+def error(res): return res.status_code, res.json()['error']['code']
+
+# ---- answers
+
+def test_same_as_the_library(client, cap, images):
+    for img in images:
+        want, got = cap.caption(img, beam_size=4, n_best=3), post(client, img, beam_size=4, n_best=3).json()
+        assert got['caption'] == want.text and [o['caption'] for o in got['n_best']] == [o.text for o in want.n_best]
+        assert got['log_prob'] == pytest.approx(want.log_prob, abs=1e-4)
+        assert [w['word'] for w in got['words']] == want.words
+        assert [w['prob'] for w in got['words']] + [got['end_prob']]*want.finished == pytest.approx(want.probs, abs=1e-4)
+        assert got['model'] == cap.signature
+    assert len({cap.caption(i).text for i in images[:8]}) == 8 # or mistaking one image for another would not show
+
+def test_exported_defaults_hold(client, cap, images):
+    got = post(client, images[0]).json()
+    assert got['caption'] == cap.caption(images[0]).text and len(got['n_best']) == 1
+    assert all(w['attention'] is None for w in got['words'])
+
+def test_attention(client, cap, images):
+    got, want = post(client, images[1], attention=True).json(), cap.caption(images[1])
+    maps = np.array([w['attention'] for w in got['words']])
+    assert maps.shape == want.attention[:len(want.words)].shape and np.allclose(maps, want.attention[:len(want.words)].numpy(), atol=1e-3)
+    assert got['view'] == pytest.approx([0, 0, 1, 1], abs=.02)
+
+def test_several(client, cap, images):
+    files = [('files', ('x', b, 'image/png')) for b in (images[0], b'no image', images[2])]
+    res = client.post('/captions', files=files, data={'beam_size': 2}).json()['results']
+    assert [r.get('caption') for r in res] == [cap.caption(images[0], beam_size=2).text, None, cap.caption(images[2], beam_size=2).text]
+    assert res[1]['error']['code'] == 'not_an_image'
+    assert error(client.post('/captions', files=[('files', ('x', images[0], 'image/png'))]*17))[0] == 400 # more than max_files
+
+def test_upright(client, cap, images):
+    "A photograph on its side is captioned upright, and its size is that which people see"
+    img = Image.open(io.BytesIO(images[0])).convert('RGB').resize((64, 48))
+    exif = Image.Exif(); exif[0x0112] = 6
+    got = post(client, encoded(img.transpose(Image.Transpose.ROTATE_90), 'JPEG', exif=exif.tobytes(), quality=95)).json()
+    assert got['image'] == {'width': 64, 'height': 48}
+
+@pytest.mark.parametrize('mode', ['1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'CMYK', 'I;16', 'I', 'F', 'YCbCr'])
+def test_modes(client, images, mode):
+    img = Image.open(io.BytesIO(images[0])).convert('L' if mode in ('I;16', 'I', 'F', 'LA') else 'RGB')
+    img = Image.fromarray(np.asarray(img).astype(np.uint16)*257) if mode == 'I;16' else img.convert(mode)
+    fmt = dict(CMYK='JPEG', YCbCr='JPEG', F='TIFF', I='TIFF').get(mode, 'PNG')
+    assert post(client, encoded(img, fmt)).status_code == 200
+
+@pytest.mark.parametrize('fmt', ['JPEG', 'PNG', 'WEBP', 'GIF', 'BMP', 'TIFF'])
+def test_formats(client, images, fmt):
+    img = Image.open(io.BytesIO(images[0])).convert('RGB')
+    more = dict(save_all=True, append_images=[Image.new('RGB', img.size)]*3) if fmt in ('GIF', 'WEBP', 'TIFF') else {} # animated: the first frame
+    res = post(client, encoded(img, fmt, **more))
+    assert res.status_code == 200 and res.json()['image'] == {'width': 64, 'height': 64}
+
+# ---- what is refused
+
+def png_of(width, height): # A PNG that says it is this large, and holds next to nothing
+    import struct, zlib
+    chunk = lambda t, b: struct.pack('>I', len(b)) + t + b + struct.pack('>I', zlib.crc32(t + b))
+    header, data = struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0), zlib.compress(b'\0'*1000)
+    return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header) + chunk(b'IDAT', data) + chunk(b'IEND', b'')
+
+def test_hostile_files(client, images):
+    jpeg = encoded(Image.open(io.BytesIO(images[0])).convert('RGB').resize((300, 300)), 'JPEG')
+    for data,want in ((b'', (422, 'empty_file')), (b'<svg xmlns="http://www.w3.org/2000/svg"/>', (415, 'not_an_image')),
+                      (b'%PDF-1.7', (415, 'not_an_image')),
+                      (b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n', (415, 'not_an_image')), (b'P6 2 2 255 ' + bytes(12), (415, 'not_an_image')),
+                      (jpeg[:len(jpeg)//2], (422, 'broken_image')),
+                      (png_of(9000, 9000), (422, 'too_many_pixels')), (png_of(60000, 60000), (422, 'too_many_pixels')),
+                      (png_of(2000, 2000), (422, 'broken_image')), (b'\xff\xd8\xff\xe0', (415, 'not_an_image'))):
+        assert error(post(client, data)) == want, data[:20]
+    assert post(client, jpeg + b'<script>alert(1)</script>PK\3\4').status_code == 200 # what hangs on behind is not looked at
+    start = time.time(); post(client, png_of(60000, 60000)); assert time.time() - start < 2
+
+def test_hostile_requests(client, images, server):
+    assert error(client.post('/caption')) == (415, 'not_multipart')
+    assert error(client.post('/caption', content=b'{}', headers={'content-type': 'application/json'})) == (415, 'not_multipart')
+    assert error(client.post('/caption', content=b'xx', headers={'content-type': 'multipart/form-data'}))[0] == 400 # no boundary
+    assert error(client.post('/caption', files={'other': ('x', images[0])})) == (422, 'no_file')
+    assert error(client.post('/caption', data={'file': 'text'}, files={'none': ('', b'')}))[0] == 422
+    assert error(client.post('/caption', files=[('file', ('x', images[0]))]*2))[0] == 400
+    for fields in (dict(beam_size=0), dict(beam_size=11), dict(beam_size='three'), dict(n_best=0), dict(attention='perhaps')):
+        assert error(post(client, images[0], **fields)) == (422, 'bad_option')
+    assert error(post(client, images[0], max_len=3)) == (422, 'unknown_field')
+    assert error(post(client, images[0], beam_size='1'*2000))[0] == 400
+    assert error(client.post('/caption', data={str(i): '1' for i in range(20)}, files={'file': ('x', images[0])}))[0] == 400
+    for name in ('../../etc/passwd', 'C:\\x.png', 'a\x01b\r\n.png', 'ü'*500):
+        assert client.post('/caption', files={'file': (name, images[0], 'text/html')}).status_code == 200
+
+def test_too_large(serve, images):
+    url, _ = serve(max_bytes=20_000)
+    with httpx.Client(base_url=url) as c:
+        big = images[0] + bytes(30_000)
+        assert error(post(c, big)) == (413, 'too_large')
+        def chunks(): # a length that is not said beforehand
+            yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n'
+            for _ in range(50): yield bytes(1000)
+            yield b'\r\n--b--\r\n'
+        assert error(c.post('/caption', content=chunks(), headers={'content-type': 'multipart/form-data; boundary=b'})) == (413, 'too_large')
+        assert post(c, images[0]).status_code == 200
+
+def test_slow_upload(serve):
+    url, _ = serve(upload_timeout=.3)
+    def drip():
+        yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n'
+        for _ in range(20): time.sleep(.1); yield b'x'
+    with httpx.Client(base_url=url) as c:
+        try: res = c.post('/caption', content=drip(), headers={'content-type': 'multipart/form-data; boundary=b'})
+        except httpx.TransportError: return # the server hung up
+        assert error(res) == (408, 'upload_timeout')
+
+def test_key_and_rate(serve, images):
+    url, _ = serve(api_key='söcret', rate_limit='3/minute')
+    with httpx.Client(base_url=url) as c:
+        assert error(post(c, images[0])) == (401, 'key_required') and error(post(c, images[0], headers={'X-API-Key': 'no'})) == (401, 'wrong_key')
+        key = {'X-API-Key': 'söcret'.encode()}
+        assert [post(c, images[0], headers=key).status_code for _ in range(3)] == [200]*3
+        res = post(c, images[0], headers=key)
+        assert error(res) == (429, 'too_many_requests') and 0 < int(res.headers['retry-after']) <= 60
+        assert c.get('/info').json()['key_required'] and c.get('/healthz').status_code == 200
+
+# ---- many at once
+
+def test_together_as_alone(serve, cap, images):
+    "A thousand requests, 32 at a time, each with its own wishes"
+    url, app = serve(max_batch=8, queue_size=64)
+    asked = [(i % len(images), 1 + i % 3) for i in range(1000)]
+    want = {a: cap.caption(images[a[0]], beam_size=a[1]) for a in set(asked)}
+    with httpx.Client(base_url=url, timeout=120, limits=httpx.Limits(max_connections=32)) as c, ThreadPoolExecutor(32) as ex:
+        res = list(ex.map(lambda a: post(c, images[a[0]], beam_size=a[1]), asked))
+        assert {r.status_code for r in res} == {200}
+        assert [r.json()['caption'] for r in res] == [want[a].text for a in asked]
+        assert all(abs(r.json()['log_prob'] - want[a].log_prob) < 1e-3 for r,a in zip(res, asked))
+        text = c.get('/metrics').text
+    metric = lambda name: float(next(o for o in text.splitlines() if o.startswith(name)).split()[-1])
+    alone, total = metric('imcap_batch_images_bucket{le="1.0"}'), metric('imcap_batch_images_count')
+    assert total < 900 and alone < total # they did go together
+
+class Slow:
+    "Hold the model until told"
+    def __init__(self, app): self.service, self.go, self.began, self.n = app.state.service, threading.Event(), threading.Event(), 0
+    def __enter__(self):
+        self.was = self.service.batcher.answer
+        def answer(*args): self.n += len(args[0]); self.began.set(); self.go.wait(20); return self.was(*args)
+        self.service.batcher.answer = answer
+        return self
+    def __exit__(self, *args): self.go.set(); self.service.batcher.answer = self.was
+
+def test_full_queue(serve, images):
+    url, app = serve(max_batch=1, queue_size=2)
+    with httpx.Client(base_url=url, timeout=60) as c, ThreadPoolExecutor(8) as ex, Slow(app) as slow:
+        first = ex.submit(post, c, images[0]); slow.began.wait(10)
+        waiting = [ex.submit(post, c, i) for i in images[1:3]]
+        while app.state.service.batcher.room(): time.sleep(.01)
+        res = post(c, images[3])
+        assert error(res) == (503, 'busy') and res.headers['retry-after'] == '1'
+        assert error(c.get('/readyz')) == (503, 'busy') and c.get('/healthz').status_code == 200
+        slow.go.set()
+        assert [f.result().status_code for f in (first, *waiting)] == [200]*3
+        assert c.get('/readyz').status_code == 200
+
+def test_timeout_and_cancelled(serve, images, cap):
+    url, app = serve(max_batch=4, request_timeout=1)
+    with httpx.Client(base_url=url, timeout=60) as c, ThreadPoolExecutor(8) as ex, Slow(app) as slow:
+        late = ex.submit(post, c, images[0]); slow.began.wait(10)
+        with pytest.raises(httpx.ReadTimeout): httpx.post(f'{url}/caption', files={'file': images[1]}, timeout=.3) # this client gives up
+        assert error(late.result()) == (504, 'timeout')
+        slow.go.set()
+        assert post(c, images[2]).json()['caption'] == cap.caption(images[2]).text
+        assert slow.n == 2 # the one that gave up was never computed
+
+def test_one_fault_fails_alone(serve, images, monkeypatch, cap):
+    url, app = serve(max_batch=8)
+    real = app.state.service.batcher.answer
+    def picky(imgs, opts):
+        if any(o['beam_size'] == 7 for o in opts): raise RuntimeError('not seven')
+        return real(imgs, opts)
+    app.state.service.batcher.answer = picky
+    with httpx.Client(base_url=url, timeout=60) as c, ThreadPoolExecutor(8) as ex:
+        res = list(ex.map(lambda k: post(c, images[0], beam_size=k), (1, 2, 7, 3, 4, 7, 5, 6)))
+    assert [r.status_code for r in res] == [200, 200, 500, 200, 200, 500, 200, 200]
+    assert 'seven' not in res[2].text and 'Traceback' not in res[2].text
+
+# ---- the surroundings
+
+def test_headers_and_pages(client):
+    for path in ('/', '/info', '/healthz', '/docs', '/nothing', '/static/app.js'):
+        res = client.get(path)
+        assert "default-src 'none'" in res.headers['content-security-policy'] and res.headers['x-content-type-options'] == 'nosniff'
+    assert error(client.get('/nothing')) == (404, 'not_found') and error(client.get('/caption')) == (405, 'method_not_allowed')
+    assert 'unsafe' not in client.get('/').headers['content-security-policy']
+    assert 'access-control-allow-origin' not in client.get('/info', headers={'Origin': 'https://example.org'}).headers
+    docs = client.get('/docs').text
+    assert 'http' not in docs.replace('http-equiv', '') and client.get('/static-offline-docs/swagger-ui-bundle.js').status_code == 200
+    for path in ('/static/../app.py', '/static/%2e%2e/app.py', '/static/..%2fsettings.py'): assert client.get(path).status_code == 404
+    assert 'imcap_queue_images' in client.get('/metrics').text and 'http_requests_total' in client.get('/metrics').text
+
+def test_cors(serve):
+    url, _ = serve(cors_origins=['https://example.org'])
+    assert httpx.get(f'{url}/info', headers={'Origin': 'https://example.org'}).headers['access-control-allow-origin'] == 'https://example.org'
+    assert 'access-control-allow-origin' not in httpx.get(f'{url}/info', headers={'Origin': 'https://example.com'}).headers
+
+def test_examples_are_true(client):
+    "The example of the description is of the shape that is described"
+    from web_app.schemas import CaptionAnswer
+    spec = client.get('/openapi.json').json()
+    example = spec['components']['schemas']['CaptionAnswer']['examples'][0]
+    assert CaptionAnswer(**example).caption == ' '.join(w['word'] for w in example['words'])
+    assert example['log_prob'] == pytest.approx(sum(math.log(w['prob']) for w in example['words']) + math.log(example['end_prob']), abs=.02)
+    for path in ('/caption', '/captions'): assert {'400', '408', '413', '415', '422', '500', '503', '504'} <= spec['paths'][path]['post']['responses'].keys()
+
+def test_nothing_on_disk(serve, images, monkeypatch):
+    import tempfile
+    def never(*args, **kwargs): raise AssertionError('a file was made')
+    monkeypatch.setattr(tempfile.SpooledTemporaryFile, 'rollover', never)
+    url, _ = serve()
+    with httpx.Client(base_url=url, timeout=60) as c:
+        big = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 255, (900, 900, 3), dtype=np.uint8)))
+        assert len(big) > 2**21 and post(c, big).status_code == 200
+
+# ---- processes
+
+def test_term_loses_nothing(process, images, cap):
+    "Told to stop under load, it answers what it accepted"
+    p, url = process('--max-batch', '2')
+    done = []
+    def one(i):
+        try:
+            with httpx.Client(timeout=60) as c: done.append((i, c.post(f'{url}/caption', files={'file': images[i % 10]}, data={'beam_size': 10})))
+        except httpx.ConnectError: done.append((i, None)) # came too late
+        except httpx.TransportError as e: done.append((i, e))
+    with ThreadPoolExecutor(24) as ex:
+        jobs = [ex.submit(one, i) for i in range(24)]
+        while not done: time.sleep(.01)
+        p.terminate()
+        for j in jobs: j.result()
+    assert p.wait(30) is not None and 'Traceback' not in p.stdout.read()
+    answers = [(i, r) for i,r in done if r is not None]
+    assert len(answers) > 4 and not [r for _,r in answers if isinstance(r, Exception)]
+    assert all(r.status_code == 200 and r.json()['caption'] == cap.caption(images[i % 10], beam_size=10).text for i,r in answers)
+
+@pytest.fixture
+def said(capsys, monkeypatch):
+    "What the command says when it does not come to serve: exit code, standard error"
+    import warnings
+    from web_app.__main__ import main
+    monkeypatch.setattr(warnings, 'showwarning', warnings.showwarning) # it sets its own
+    def run(*args):
+        try: code = main([str(a) for a in args])
+        except SystemExit as e: code = e.code
+        return code, capsys.readouterr().err
+    return run
+
+def test_no_start(said, folder, learn, tmp_path):
+    "A model that cannot be served, or a setting that makes no sense, stops the start with a message"
+    import shutil
+    code, err = said(tmp_path/'none'); assert code == 1 and 'there is no captioner at' in err
+    learn.export(tmp_path/'c.pkl')
+    code, err = said(tmp_path/'c.pkl'); assert code == 1 and 'can run any code' in err and '--trust' in err
+    code, err = said(tmp_path/'c.pkl', '--sha256', '0'*64); assert code == 1 and 'not the captioner that you know' in err
+    shutil.copytree(folder, tmp_path/'cut')
+    (tmp_path/'cut/model.safetensors').write_bytes((folder/'model.safetensors').read_bytes()[:-100])
+    code, err = said(tmp_path/'cut'); assert code == 1 and 'cut off or changed' in err
+
+@pytest.mark.parametrize('args,name', [([], 'model'), (['m', '--port', '70000'], 'port'), (['m', '--rate-limit', 'often'], 'rate_limit'),
+                                       (['m', '--sha256', 'x'], 'sha256')])
+def test_settings(said, args, name):
+    code, err = said(*args)
+    assert code == 2 and name.replace('_', '-') in err.lower().replace('_', '-')
+
+def test_pickle_on_trust(process, learn, tmp_path, images, cap):
+    learn.export(tmp_path/'c.pkl')
+    _, url = process('--sha256', hashlib.sha256((tmp_path/'c.pkl').read_bytes()).hexdigest(), model=tmp_path/'c.pkl')
+    assert httpx.post(f'{url}/caption', files={'file': images[0]}, timeout=60).json()['caption'] == cap.caption(images[0]).text

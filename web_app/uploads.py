@@ -1,0 +1,62 @@
+"""From the bytes of a request to images, with nothing believed that the client says about them."""
+import io, warnings
+
+import anyio
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartParser
+from starlette.requests import ClientDisconnect, Request
+
+from .settings import FORMATS, MAX_BEAM, Settings
+
+MultiPartParser.spool_max_size = 2**62 # never to disk: the size of a request is limited as a whole
+warnings.simplefilter('ignore', Image.DecompressionBombWarning) # `max_pixels` is the limit, and it is asked before decoding
+
+class ApiError(Exception):
+    "What the client is told: a status, a word for programs, a sentence for people"
+    def __init__(self, status:int, code:str, message:str, headers:dict=None):
+        self.status, self.code, self.message, self.headers = status, code, message, headers
+
+class Options(BaseModel):
+    "How to caption; what is left out is as the captioner was exported"
+    model_config = ConfigDict(extra='forbid')
+    beam_size: int | None = Field(None, ge=1, le=MAX_BEAM, description='hypotheses of the search; 1 is greedy', examples=[3])
+    n_best: int = Field(1, ge=1, le=MAX_BEAM, description='captions to return; the beam is at least as wide', examples=[1])
+    attention: bool = Field(False, description='return where the model looked for each word', examples=[False])
+
+async def read_form(request:Request, settings:Settings, field:str, most:int): # -> the bytes of each file in `field`, `Options`
+    "The parts of a multipart request; file names and content types are not looked at"
+    if not request.headers.get('content-type', '').lower().startswith('multipart/form-data'):
+        raise ApiError(415, 'not_multipart', f"Send multipart/form-data with the image in the field '{field}'.")
+    try:
+        with anyio.fail_after(settings.upload_timeout):
+            async with request.form(max_files=most, max_fields=8, max_part_size=1000) as form:
+                parts = [(k, await v.read() if isinstance(v, UploadFile) else v) for k,v in form.multi_items()]
+    except TimeoutError: raise ApiError(408, 'upload_timeout', f"The upload took more than {settings.upload_timeout:g} seconds.") from None
+    except ClientDisconnect: raise ApiError(400, 'client_left', "The upload ended early.") from None
+    files = [v for k,v in parts if k == field and isinstance(v, bytes)]
+    if not files: raise ApiError(422, 'no_file', f"There is no file in the field '{field}'.")
+    fields = [(k, v) for k,v in parts if not (k == field and isinstance(v, bytes))]
+    if odd := [k for k,v in fields if isinstance(v, bytes) or k not in Options.model_fields]:
+        raise ApiError(422, 'unknown_field', f"There is no field {odd[0][:50]!r}. Known: {field}, {', '.join(Options.model_fields)}.")
+    if len(dict(fields)) < len(fields): raise ApiError(422, 'field_twice', "A field is given twice.")
+    try: return files, Options(**dict(fields))
+    except ValidationError as e:
+        bad = e.errors()[0]
+        raise ApiError(422, 'bad_option', f"{bad['loc'][0]}: {bad['msg']}.") from None
+
+def open_upload(data:bytes, settings:Settings, prepare): # `Captioner.prepare`; -> what it makes of the image, (width, height) upright
+    "An uploaded image, judged by its bytes: first its format and size, and decoded only if they will do"
+    if not data: raise ApiError(422, 'empty_file', "The file is empty.")
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as im:
+            if im.width * im.height > settings.max_pixels:
+                raise ApiError(422, 'too_many_pixels', f"The image has {im.width}×{im.height} pixels; at most {settings.max_pixels:,} are taken.")
+            turned = im.getexif().get(0x0112, 1) in (5, 6, 7, 8) # EXIF orientation: on its side
+            size = (im.height, im.width) if turned else im.size
+            return prepare(im), size
+    except Image.DecompressionBombError: raise ApiError(422, 'too_many_pixels', f"The image has more than {settings.max_pixels:,} pixels.") from None
+    except Image.UnidentifiedImageError: raise ApiError(415, 'not_an_image', f"This is not an image in one of the formats {', '.join(FORMATS)}.") from None
+    except ApiError: raise
+    except Exception: raise ApiError(422, 'broken_image', "The image is damaged or cut off and cannot be decoded.") from None # decoders raise all sorts
