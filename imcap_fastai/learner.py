@@ -75,7 +75,7 @@ def set_embeddings(decoder, vectors, freeze:bool=False): # Decoder with an `embe
     decoder.embed.weight.requires_grad_(not freeze)
     decoder.frozen = {'embed.weight'} if freeze else set()
 
-# %% ../nbs/40_learner.ipynb #88e82d9e9a
+# %% ../nbs/40_learner.ipynb #c724b14f08
 class CaptionLearner(Learner):
     "A `Learner` that captions"
     @property
@@ -97,10 +97,10 @@ class CaptionLearner(Learner):
         return self.model.encoder.grid_size(*x.shape[-2:])
 
     decoding = {} # Options of `beam_search` where none are given (its beam of 3); they are exported too
-    def _search(self, feats, grid, beam_size=None, n_best=1, **kwargs): # Features `(B, P, D)`, rows and columns of the map
-        opts = {**self.decoding, **kwargs}
-        opts['beam_size'] = max(beam_size or opts.get('beam_size', 3), n_best)
-        return [to_caption(h, self.num, grid) for h in beam_search(self.model.decoder, feats, n_best=n_best, **opts)]
+    def _search(self, feats, grid, **kwargs): # Features `(B, P, D)`, rows and columns of the map; options, of which None are as in `decoding`
+        opts = {'beam_size': 3, 'n_best': 1, **self.decoding, **{k: v for k,v in kwargs.items() if v is not None}}
+        opts['beam_size'] = max(opts['beam_size'], opts['n_best'])
+        return [to_caption(h, self.num, grid) for h in beam_search(self.model.decoder, feats, **opts)]
 
     @torch.no_grad()
     def _caption_batch(self, x, each=None, **kwargs): # Images or features; options of each image, where they differ; options of all

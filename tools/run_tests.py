@@ -143,8 +143,8 @@ def step_pytest(args):
         xml = Path(tmp)/'report.xml'
         res = subprocess.run([sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', '--durations=5',
                               f'--junitxml={xml}', *folders],
-                             cwd=ROOT, env=os.environ | threads(), text=True, errors='replace', stdin=subprocess.DEVNULL,
-                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                             cwd=ROOT, env=os.environ | threads() | ({'SLOW': '1'} if 'slow' in args.flags else {}), text=True, errors='replace',
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if not xml.exists(): return 0, [f'pytest did not run:\n{res.stdout[-6000:]}']
         suites = ElementTree.parse(xml).getroot().iter('testsuite')
         count = {k:0 for k in ('tests', 'failures', 'errors', 'skipped')}

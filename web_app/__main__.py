@@ -7,7 +7,7 @@ def _settings(args):
     "Settings of flags and environment; a mistake is one line for each and exit code 2"
     try:
         from pydantic import ValidationError
-        from pydantic_settings import CliApp
+        from pydantic_settings import CliApp, SettingsError
         from .settings import Settings
     except ModuleNotFoundError as e:
         print(f"error: the server needs a package that is missing ({e.name}): pip install 'imcap_fastai[web]'", file=sys.stderr)
@@ -16,10 +16,12 @@ def _settings(args):
         settings = CliApp.run(Settings, cli_args=args)
         if settings.model is not None: return settings
         print("error: name the folder or file of a captioner, as MODEL or IMCAP_MODEL (see --help)", file=sys.stderr)
+    except SettingsError as e: print(f'error: {e}', file=sys.stderr)
     except ValidationError as e:
         for o in e.errors():
             name = str(o['loc'][0]) if o['loc'] else 'settings'
-            print(f"error: {name} = {o.get('input')!r}: {o['msg']} (--{name.replace('_', '-')} or IMCAP_{name.upper()})", file=sys.stderr)
+            said = f"{name} = {o['input']!r}: {o['msg']} (--{name.replace('_', '-')} or IMCAP_{name.upper()})" if o['loc'] else o['msg']
+            print(f'error: {said}', file=sys.stderr)
     sys.exit(2)
 
 def main(args=None)->int: # Arguments (default: those of the command line)
@@ -38,7 +40,8 @@ def main(args=None)->int: # Arguments (default: those of the command line)
     if settings.host not in ('127.0.0.1', 'localhost', '::1') and not settings.api_key:
         print(f'note: listening at {settings.host} without an API key (IMCAP_API_KEY)', file=sys.stderr)
     uvicorn.run(create_app(cap, settings), host=settings.host, port=settings.port, timeout_graceful_shutdown=settings.shutdown_timeout, server_header=False,
-                limit_concurrency=1000, h11_max_incomplete_event_size=65536)
+                http='h11', limit_concurrency=1000, h11_max_incomplete_event_size=65536, # headers of 64 kB at most
+                proxy_headers=bool(settings.proxy), forwarded_allow_ips=settings.proxy)
     return 0
 
 if __name__ == '__main__': sys.exit(main())

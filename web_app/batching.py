@@ -1,34 +1,31 @@
-"""Images that wait at the same time are captioned together: a bounded queue and one worker."""
+"""Images that wait at the same time are captioned together: a queue and one worker. How many may wait is the application's business (`Service.admit`)."""
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-
-class QueueFull(Exception): "There is no room for this many images"
 
 class Batcher:
     "While the model is busy images collect, and the next batch takes what is there: nobody waits for company"
     def __init__(self,
         answer,           # Function of a list of images and a list of their options -> a list of results; run in one thread
         max_batch:int=8,  # Images answered together
-        queue_size:int=64,# Images that may wait
         on_batch=None     # Called with the size of each batch
     ):
         self.answer, self.max_batch, self.on_batch = answer, max_batch, on_batch
-        self.queue, self.pool, self.task = asyncio.Queue(queue_size), ThreadPoolExecutor(1, 'model'), None
+        self.queue, self.pool, self.task = asyncio.Queue(), ThreadPoolExecutor(1, 'model'), None
 
     def start(self): self.task = asyncio.create_task(self._run())
 
-    async def stop(self):
+    @property
+    def alive(self): return self.task is not None and not self.task.done()
+
+    async def stop(self, timeout:float=None): # Seconds, for what should never take so long
         "Finish what waits, then end"
-        await self.queue.join()
+        await asyncio.wait({asyncio.create_task(self.queue.join()), self.task}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         self.task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)
-        self.pool.shutdown()
-
-    def room(self)->int: return self.queue.maxsize - self.queue.qsize()
+        self.pool.shutdown(wait=False)
 
     def submit(self, images, options)->list: # -> a future for each image
-        "Queue all of these images or, if there is not room for all, none"
-        if len(images) > self.room(): raise QueueFull
+        "Queue these images; whoever cancels a future in time has spared the work"
         futures = [asyncio.get_running_loop().create_future() for _ in images]
         for job in zip(images, options, futures): self.queue.put_nowait(job)
         return futures

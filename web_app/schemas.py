@@ -63,8 +63,11 @@ class Limits(BaseModel):
     max_beam_size: int
     formats: list[str]
 
+class Defaults(BaseModel): beam_size: int = Field(description='as the captioner was exported')
+
 class Info(BaseModel):
     model: Model
+    defaults: Defaults
     limits: Limits
     key_required: bool
 

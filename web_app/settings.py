@@ -3,8 +3,8 @@ from pathlib import Path
 from typing import Annotated
 
 from limits import parse
-from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, CliPositionalArg, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, CliPositionalArg, NoDecode, SettingsConfigDict
 
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'GIF', 'BMP', 'TIFF') # what is decoded; anything else is refused by its first bytes
 MAX_BEAM = 10
@@ -20,18 +20,29 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8012, description='0 takes a free one')
     threads: int | None = Field(None, ge=1, description='threads of the model (default: what PyTorch takes)')
     max_batch: int = Field(8, ge=1, le=256, description='images captioned together; 1 is one at a time')
-    queue_size: int = Field(64, ge=1, description='images that may wait; further ones get 503')
+    queue_size: int = Field(64, ge=1, description='images taken in at a time, from the first byte to the answer; further ones get 503')
     max_bytes: int = Field(10 * 2**20, ge=1, description='bytes of a request')
     max_pixels: int = Field(40_000_000, ge=1, description='width times height of an image')
     max_files: int = Field(16, ge=1, description='images of a request to /captions')
     upload_timeout: float = Field(20, gt=0, description='seconds that an upload may take')
-    request_timeout: float = Field(30, gt=0, description='seconds that a caption may take, waiting included')
-    shutdown_timeout: int = Field(30, ge=0, description='seconds to finish what was accepted when told to stop')
+    request_timeout: float = Field(30, gt=0, description='seconds that a caption may take once the image is here, waiting included')
+    shutdown_timeout: int = Field(60, ge=0, description='seconds to finish what was accepted when told to stop')
     api_key: SecretStr | None = Field(None, min_length=1, description=
         'ask for this in the header X-API-Key; set it as IMCAP_API_KEY, which no list of processes shows')
     rate_limit: str | None = Field(None, description="requests a client, such as '60/minute'")
-    cors_origins: list[str] = Field([], description='other sites whose pages may ask, such as https://example.org')
+    proxy: str | None = Field(None, description='address of the proxy in front: its word (X-Forwarded-For) is taken for who the client is')
+    cors_origins: Annotated[list[str], NoDecode] = Field([], description='other sites whose pages may ask, such as https://example.org; separated by commas')
     root_path: str = Field('', description='path under which a proxy serves this')
+
+    @field_validator('cors_origins', mode='before')
+    @classmethod
+    def _origins(cls, v): return [o for part in ([v] if isinstance(v, str) else v) for o in part.split(',') if o]
+
+    @model_validator(mode='after')
+    def _room(self):
+        if self.queue_size < self.max_files:
+            raise ValueError(f"queue_size {self.queue_size} is less than max_files {self.max_files}: such a request could never be taken in")
+        return self
 
     @field_validator('rate_limit')
     @classmethod

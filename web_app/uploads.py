@@ -8,6 +8,8 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
+from imcap_fastai.data.sources import open_image
+
 from .settings import FORMATS, MAX_BEAM, Settings
 
 MultiPartParser.spool_max_size = 2**62 # never to disk: the size of a request is limited as a whole
@@ -25,6 +27,8 @@ class Options(BaseModel):
     n_best: int = Field(1, ge=1, le=MAX_BEAM, description='captions to return; the beam is at least as wide', examples=[1])
     attention: bool = Field(False, description='return where the model looked for each word', examples=[False])
 
+def _too_slow(settings): return ApiError(408, 'upload_timeout', f"The upload took more than {settings.upload_timeout:g} seconds.", {'Connection': 'close'})
+
 async def read_form(request:Request, settings:Settings, field:str, most:int): # -> the bytes of each file in `field`, `Options`
     "The parts of a multipart request; file names and content types are not looked at"
     if not request.headers.get('content-type', '').lower().startswith('multipart/form-data'):
@@ -33,7 +37,8 @@ async def read_form(request:Request, settings:Settings, field:str, most:int): # 
         with anyio.fail_after(settings.upload_timeout):
             async with request.form(max_files=most, max_fields=8, max_part_size=1000) as form:
                 parts = [(k, await v.read() if isinstance(v, UploadFile) else v) for k,v in form.multi_items()]
-    except TimeoutError: raise ApiError(408, 'upload_timeout', f"The upload took more than {settings.upload_timeout:g} seconds.") from None
+    except TimeoutError: raise _too_slow(settings) from None
+    except UnicodeError: raise ApiError(400, 'bad_request', "The Content-Type names a charset that cannot be used.") from None
     except ClientDisconnect: raise ApiError(400, 'client_left', "The upload ended early.") from None
     files = [v for k,v in parts if k == field and isinstance(v, bytes)]
     if not files: raise ApiError(422, 'no_file', f"There is no file in the field '{field}'.")
@@ -46,17 +51,26 @@ async def read_form(request:Request, settings:Settings, field:str, most:int): # 
         bad = e.errors()[0]
         raise ApiError(422, 'bad_option', f"{bad['loc'][0]}: {bad['msg']}.") from None
 
-def open_upload(data:bytes, settings:Settings, prepare): # `Captioner.prepare`; -> what it makes of the image, (width, height) upright
+MAX_SCANS = 100 # of a JPEG; progressive ones have about ten
+
+def _pixels(im, data)->int: # An image of which the header is read; its bytes
+    "Pixels that decoding would have to make: all of one scan, one frame, and no tile larger than the image"
+    if im.format in ('JPEG', 'MPO') and data.count(b'\xff\xda') > MAX_SCANS:
+        raise ApiError(422, 'broken_image', f"A JPEG with more than {MAX_SCANS} scans is not decoded.")
+    tags = getattr(im, 'tag_v2', None) or {}
+    tile = int(tags.get(322, 1)) * int(tags.get(323, 1))                          # TIFF: width and height of a tile, which may be larger than the image
+    return max(im.width * im.height, tile)
+
+def decode(data:bytes, settings:Settings): # -> the image, upright, RGB
     "An uploaded image, judged by its bytes: first its format and size, and decoded only if they will do"
     if not data: raise ApiError(422, 'empty_file', "The file is empty.")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as im:
-            if im.width * im.height > settings.max_pixels:
-                raise ApiError(422, 'too_many_pixels', f"The image has {im.width}×{im.height} pixels; at most {settings.max_pixels:,} are taken.")
-            turned = im.getexif().get(0x0112, 1) in (5, 6, 7, 8) # EXIF orientation: on its side
-            size = (im.height, im.width) if turned else im.size
-            return prepare(im), size
+            if _pixels(im, data) > settings.max_pixels:
+                size = f"{im.width}×{im.height} pixels" if im.width*im.height > settings.max_pixels else 'a tile that is too large'
+                raise ApiError(422, 'too_many_pixels', f"The image has {size}; at most {settings.max_pixels:,} pixels are taken.")
+            return open_image(im)
+    except ApiError: raise
     except Image.DecompressionBombError: raise ApiError(422, 'too_many_pixels', f"The image has more than {settings.max_pixels:,} pixels.") from None
     except Image.UnidentifiedImageError: raise ApiError(415, 'not_an_image', f"This is not an image in one of the formats {', '.join(FORMATS)}.") from None
-    except ApiError: raise
     except Exception: raise ApiError(422, 'broken_image', "The image is damaged or cut off and cannot be decoded.") from None # decoders raise all sorts

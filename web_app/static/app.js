@@ -11,6 +11,7 @@ let timer = 0;            // of that wait
 let retry = null;         // what the button in the notice does
 let history = [];         // entries with a result, newest first
 let active = -1;          // the word whose heat map is on the image
+let touched = false;      // were the settings changed by hand?
 
 // ---------------------------------------------------------------- small things
 
@@ -51,7 +52,7 @@ function take(files) {
   if (problem) return showNotice(problem);
   show({file, url: URL.createObjectURL(file), result: null, chosen: 0, item: null});
   caption(shown);
-  if (files.length > 1) showNotice('One image at a time: this is the first of those you gave.');
+  if (files.length > 1 && $('key-form').hidden) showNotice('One image at a time: this is the first of those you gave.');
 }
 
 function show(entry) {              // put an image on the stage, with its caption if it has one
@@ -160,10 +161,11 @@ async function getInfo() {
     if (!reply.ok) return;
     info = await reply.json();
   } catch { return; }
-  const {model, limits} = info;
+  const {model, defaults, limits} = info;
   $('model').textContent = `Model ${model.signature.slice(0, 12)}: ${model.encoder} and ${model.decoder}, ${model.vocabulary.toLocaleString('en')} words.`;
   $('limits').textContent = `${limits.formats.join(', ')}, up to ${megabytes(limits.max_bytes)}`;
   $('beam').max = limits.max_beam_size;
+  if (!touched) $('beam').value = defaults.beam_size;
   settings();
 }
 
@@ -425,7 +427,7 @@ $('cancel').addEventListener('click', () => {
   $('retry').focus();
 });
 $('key-form').addEventListener('submit', event => { event.preventDefault(); key = $('key').value.trim(); if (key) retry?.(); });
-for (const id of ['beam', 'count']) $(id).addEventListener('input', settings);
+for (const id of ['beam', 'count']) $(id).addEventListener('input', () => { touched = true; settings(); });
 new ResizeObserver(() => { if (active >= 0) look(active); }).observe($('figure'));
 
 settings();

@@ -53,7 +53,7 @@ def serve(cap):
     running = []
     def start(**kwargs):
         app = create_app(cap, Settings(model='captioner', **kwargs))
-        server = uvicorn.Server(uvicorn.Config(app, port=0, log_level='error', server_header=False))
+        server = uvicorn.Server(uvicorn.Config(app, port=0, log_level='critical', server_header=False, http='h11', proxy_headers=False))
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         while not server.started: time.sleep(.02); assert thread.is_alive()

@@ -50,8 +50,9 @@ def test_upright(client, cap, images):
     "A photograph on its side is captioned upright, and its size is that which people see"
     img = Image.open(io.BytesIO(images[0])).convert('RGB').resize((64, 48))
     exif = Image.Exif(); exif[0x0112] = 6
-    got = post(client, encoded(img.transpose(Image.Transpose.ROTATE_90), 'JPEG', exif=exif.tobytes(), quality=95)).json()
-    assert got['image'] == {'width': 64, 'height': 48}
+    for fmt in ('JPEG', 'PNG', 'WEBP', 'TIFF'):
+        got = post(client, encoded(img.transpose(Image.Transpose.ROTATE_90), fmt, exif=exif.tobytes() if fmt != 'TIFF' else exif)).json()
+        assert got['image'] == {'width': 64, 'height': 48}, fmt
 
 @pytest.mark.parametrize('mode', ['1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'CMYK', 'I;16', 'I', 'F', 'YCbCr'])
 def test_modes(client, images, mode):
@@ -75,6 +76,12 @@ def png_of(width, height): # A PNG that says it is this large, and holds next to
     header, data = struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0), zlib.compress(b'\0'*1000)
     return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header) + chunk(b'IDAT', data) + chunk(b'IEND', b'')
 
+def tiff_of(side, tile): # A grey TIFF so large, in tiles of that size
+    import struct, zlib
+    data = zlib.compress(bytes(1000))
+    tags = {256: side, 257: side, 258: 8, 259: 8, 262: 1, 277: 1, 322: tile, 323: tile, 324: 8 + 2 + 12*10 + 4, 325: len(data)}
+    return b'II*\0' + struct.pack('<IH', 8, len(tags)) + b''.join(struct.pack('<HHII', t, 4, 1, v) for t,v in tags.items()) + bytes(4) + data
+
 def test_hostile_files(client, images):
     jpeg = encoded(Image.open(io.BytesIO(images[0])).convert('RGB').resize((300, 300)), 'JPEG')
     for data,want in ((b'', (422, 'empty_file')), (b'<svg xmlns="http://www.w3.org/2000/svg"/>', (415, 'not_an_image')),
@@ -85,12 +92,27 @@ def test_hostile_files(client, images):
                       (png_of(2000, 2000), (422, 'broken_image')), (b'\xff\xd8\xff\xe0', (415, 'not_an_image'))):
         assert error(post(client, data)) == want, data[:20]
     assert post(client, jpeg + b'<script>alert(1)</script>PK\3\4').status_code == 200 # what hangs on behind is not looked at
+
+def test_bombs(client, images):
+    "Small files that would take minutes or gigabytes to decode are refused before"
+    img = Image.open(io.BytesIO(images[0])).convert('L').resize((400, 400))
+    jpeg = encoded(img, 'JPEG', progressive=True)
+    last = jpeg.rindex(b'\xff\xda')
+    scans = jpeg[:-2] + jpeg[last:-2]*300 + jpeg[-2:]                   # the last scan again and again
+    assert post(client, jpeg).status_code == 200 and error(post(client, scans)) == (422, 'broken_image')
+    assert error(post(client, tiff_of(16, tile=16384))) == (422, 'too_many_pixels')
     start = time.time(); post(client, png_of(60000, 60000)); assert time.time() - start < 2
 
 def test_hostile_requests(client, images, server):
     assert error(client.post('/caption')) == (415, 'not_multipart')
     assert error(client.post('/caption', content=b'{}', headers={'content-type': 'application/json'})) == (415, 'not_multipart')
     assert error(client.post('/caption', content=b'xx', headers={'content-type': 'multipart/form-data'}))[0] == 400 # no boundary
+    for charset in ('undefined', 'punycode', 'utf-7'):
+        part = b'--b\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n1\r\n'
+        body = part % (b'file', b'; filename="x"') + part % (b'n_best', b'') + b'--b--\r\n'
+        res = client.post('/caption', content=body, headers={'content-type': f'multipart/form-data; boundary=b; charset={charset}'})
+        assert res.status_code in (400, 415)
+    assert error(client.request('MADEUP', '/caption')) == (405, 'method_not_allowed') and 'MADEUP' not in client.get('/metrics').text
     assert error(client.post('/caption', files={'other': ('x', images[0])})) == (422, 'no_file')
     assert error(client.post('/caption', data={'file': 'text'}, files={'none': ('', b'')}))[0] == 422
     assert error(client.post('/caption', files=[('file', ('x', images[0]))]*2))[0] == 400
@@ -125,12 +147,12 @@ def test_slow_upload(serve):
         assert error(res) == (408, 'upload_timeout')
 
 def test_key_and_rate(serve, images):
-    url, _ = serve(api_key='söcret', rate_limit='3/minute')
+    url, _ = serve(api_key='söcret', rate_limit='5/minute') # guesses of the key count
     with httpx.Client(base_url=url) as c:
         assert error(post(c, images[0])) == (401, 'key_required') and error(post(c, images[0], headers={'X-API-Key': 'no'})) == (401, 'wrong_key')
         key = {'X-API-Key': 'söcret'.encode()}
         assert [post(c, images[0], headers=key).status_code for _ in range(3)] == [200]*3
-        res = post(c, images[0], headers=key)
+        res = post(c, images[0], headers={**key, 'X-Forwarded-For': '1.2.3.4'}) # which is not believed
         assert error(res) == (429, 'too_many_requests') and 0 < int(res.headers['retry-after']) <= 60
         assert c.get('/info').json()['key_required'] and c.get('/healthz').status_code == 200
 
@@ -162,17 +184,19 @@ class Slow:
     def __exit__(self, *args): self.go.set(); self.service.batcher.answer = self.was
 
 def test_full_queue(serve, images):
-    url, app = serve(max_batch=1, queue_size=2)
+    url, app = serve(max_batch=1, queue_size=3, max_files=3)
     with httpx.Client(base_url=url, timeout=60) as c, ThreadPoolExecutor(8) as ex, Slow(app) as slow:
         first = ex.submit(post, c, images[0]); slow.began.wait(10)
         waiting = [ex.submit(post, c, i) for i in images[1:3]]
-        while app.state.service.batcher.room(): time.sleep(.01)
+        while app.state.service.free: time.sleep(.01)
         res = post(c, images[3])
         assert error(res) == (503, 'busy') and res.headers['retry-after'] == '1'
         assert error(c.get('/readyz')) == (503, 'busy') and c.get('/healthz').status_code == 200
         slow.go.set()
         assert [f.result().status_code for f in (first, *waiting)] == [200]*3
-        assert c.get('/readyz').status_code == 200
+        assert c.get('/readyz').status_code == 200 and app.state.service.free == 3
+        many = c.post('/captions', files=[('files', ('x', i)) for i in images[:3]])
+        assert [r['caption'] for r in many.json()['results']] == [r.json()['caption'] for r in (f.result() for f in (first, *waiting))]
 
 def test_timeout_and_cancelled(serve, images, cap):
     url, app = serve(max_batch=4, request_timeout=1)
@@ -183,6 +207,22 @@ def test_timeout_and_cancelled(serve, images, cap):
         slow.go.set()
         assert post(c, images[2]).json()['caption'] == cap.caption(images[2]).text
         assert slow.n == 2 # the one that gave up was never computed
+    assert app.state.service.taken == 0
+
+def test_admission_counts_decoding(serve, images, monkeypatch):
+    "Images that are still being decoded count, and their time counts"
+    from web_app import app as module
+    go = threading.Event(); real = module.decode
+    def slow(data, settings): go.wait(20); return real(data, settings)
+    monkeypatch.setattr(module, 'decode', slow)
+    url, app = serve(queue_size=2, max_files=1, request_timeout=1)
+    with httpx.Client(base_url=url, timeout=60) as c, ThreadPoolExecutor(8) as ex:
+        jobs = [ex.submit(post, c, images[0]) for _ in range(2)]
+        while app.state.service.free: time.sleep(.01)
+        assert error(post(c, images[1])) == (503, 'busy') and error(c.get('/readyz')) == (503, 'busy')
+        assert [error(j.result()) for j in jobs] == [(504, 'timeout')]*2
+        go.set()
+        assert post(c, images[1]).status_code == 200
 
 def test_one_fault_fails_alone(serve, images, monkeypatch, cap):
     url, app = serve(max_batch=8)
@@ -194,7 +234,7 @@ def test_one_fault_fails_alone(serve, images, monkeypatch, cap):
     with httpx.Client(base_url=url, timeout=60) as c, ThreadPoolExecutor(8) as ex:
         res = list(ex.map(lambda k: post(c, images[0], beam_size=k), (1, 2, 7, 3, 4, 7, 5, 6)))
     assert [r.status_code for r in res] == [200, 200, 500, 200, 200, 500, 200, 200]
-    assert 'seven' not in res[2].text and 'Traceback' not in res[2].text
+    assert 'seven' not in res[2].text and 'Traceback' not in res[2].text and res[2].headers['x-content-type-options'] == 'nosniff'
 
 # ---- the surroundings
 
@@ -208,9 +248,11 @@ def test_headers_and_pages(client):
     docs = client.get('/docs').text
     assert 'http' not in docs.replace('http-equiv', '') and client.get('/static-offline-docs/swagger-ui-bundle.js').status_code == 200
     for path in ('/static/../app.py', '/static/%2e%2e/app.py', '/static/..%2fsettings.py'): assert client.get(path).status_code == 404
-    assert 'imcap_queue_images' in client.get('/metrics').text and 'http_requests_total' in client.get('/metrics').text
+    assert 'imcap_images' in client.get('/metrics').text and 'http_requests_total' in client.get('/metrics').text
 
 def test_cors(serve):
+    from web_app.settings import Settings
+    assert Settings(model='m', cors_origins='https://a.org,https://b.org').cors_origins == ['https://a.org', 'https://b.org']
     url, _ = serve(cors_origins=['https://example.org'])
     assert httpx.get(f'{url}/info', headers={'Origin': 'https://example.org'}).headers['access-control-allow-origin'] == 'https://example.org'
     assert 'access-control-allow-origin' not in httpx.get(f'{url}/info', headers={'Origin': 'https://example.com'}).headers
@@ -278,7 +320,8 @@ def test_no_start(said, folder, learn, tmp_path):
     code, err = said(tmp_path/'cut'); assert code == 1 and 'cut off or changed' in err
 
 @pytest.mark.parametrize('args,name', [([], 'model'), (['m', '--port', '70000'], 'port'), (['m', '--rate-limit', 'often'], 'rate_limit'),
-                                       (['m', '--sha256', 'x'], 'sha256')])
+                                       (['m', '--sha256', 'x'], 'sha256'), (['m', '--queue-size', '3'], 'queue_size'),
+                                       (['m', '--max-batch', '0'], 'max_batch')])
 def test_settings(said, args, name):
     code, err = said(*args)
     assert code == 2 and name.replace('_', '-') in err.lower().replace('_', '-')

@@ -499,3 +499,13 @@ def test_looks(new_visit, scene_png, scheme, width, tmp_path):
     look('caption')
     assert page.locator('#heat').evaluate('e => getComputedStyle(e).transitionDuration') == '0s'
     expect(page.locator('label.camera')).to_be_visible(visible=phone)   # a photograph where there is a camera to hand
+
+def test_beam_as_exported(new_visit, scene_png):
+    visit, sent = new_visit(), []
+    def wider(route): route.fulfill(json={**route.fetch().json(), 'defaults': {'beam_size': 5}})
+    visit.page.route('**/info', wider)
+    visit.open()
+    expect(visit.page.locator('#beam')).to_have_value('5')
+    visit.page.on('request', lambda request: sent.append(request.post_data_buffer or b''))
+    visit.caption(scene_png)
+    assert any(b'name="beam_size"\r\n\r\n5\r\n' in o for o in sent)
