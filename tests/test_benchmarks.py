@@ -4,13 +4,13 @@ from pathlib import Path
 import pytest, torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks import beam, common, serve, textbook, train_step, unfrozen # noqa: E402
+from benchmarks import beam, common, decoders, serve, textbook, train_step, unfrozen # noqa: E402
 from imcap_fastai.decode import beam_search # noqa: E402
 from imcap_fastai.models.sat import SATDecoder # noqa: E402
 
 MACHINE = {'cpu', 'cores', 'threads', 'system', 'arch', 'python', 'torch', 'load', 'date', 'product', 'product_gflops'}
 
-@pytest.mark.parametrize('module', [train_step, beam, unfrozen, serve], ids=lambda m: m.__name__.split('.')[-1])
+@pytest.mark.parametrize('module', [train_step, beam, unfrozen, decoders, serve], ids=lambda m: m.__name__.split('.')[-1])
 def test_quick(module, tmp_path, capsys):
     name, out = module.__name__.split('.')[-1], tmp_path/'deep'/'result.json'
     module.main(['--quick', '--out', str(out)])

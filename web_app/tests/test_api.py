@@ -318,6 +318,8 @@ def test_no_start(said, folder, learn, tmp_path):
     shutil.copytree(folder, tmp_path/'cut')
     (tmp_path/'cut/model.safetensors').write_bytes((folder/'model.safetensors').read_bytes()[:-100])
     code, err = said(tmp_path/'cut'); assert code == 1 and 'cut off or changed' in err
+    (tmp_path/'cut/captioner.json').write_text((folder/'captioner.json').read_text().replace('"format": 1', '"format": 99'))
+    code, err = said(tmp_path/'cut'); assert code == 1 and 'has format 99' in err
 
 @pytest.mark.parametrize('args,name', [([], 'model'), (['m', '--port', '70000'], 'port'), (['m', '--rate-limit', 'often'], 'rate_limit'),
                                        (['m', '--sha256', 'x'], 'sha256'), (['m', '--queue-size', '3'], 'queue_size'),
