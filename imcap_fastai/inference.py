@@ -223,7 +223,7 @@ def self_test(self:Captioner):
         raise CaptionError(f"the captioner does not say what it said where it was exported: {c.text!r} ({c.log_prob:.3f}) instead of "
                            f"{g['caption']!r} ({g['log_prob']:.3f}) to {g['image']}. Install the versions it was exported with, or export it again")
 
-# %% ../nbs/50_inference.ipynb #3ccdccf73c
+# %% ../nbs/50_inference.ipynb #2db9ee8b6c
 def _read_spec(path)->dict: # Folder
     "The description in a folder, once its files are those that were written"
     try: spec = json.loads((path/_SPEC).read_text(encoding='utf-8'))
@@ -243,8 +243,7 @@ def _read_spec(path)->dict: # Folder
             raise CaptionError(f"{path/f} is not the file that was exported: it was cut off or changed. Copy or export it again")
     return spec
 
-def _load_folder(path, cpu)->tuple: # -> the learner, its description
-    spec = _read_spec(path)
+def _load_folder(path, cpu, spec)->CaptionLearner: # `spec` from `_read_spec`
     try:
         enc, dec = {k: spec['encoder'][k] for k in ('arch', 'cut', 'grid')}, dict(spec['decoder'])
         block = caption_block(tokenizer=CaptionTokenizer(**spec['tokenizer']), vocab=Vocab(spec['words']),
@@ -261,15 +260,14 @@ def _load_folder(path, cpu)->tuple: # -> the learner, its description
         raise CaptionError(f"{path} cannot be built ({type(e).__name__}: {e}): export it again") from e
     learn.dls, learn.decoding = dls.new_empty(), _search_options(spec['decoding'])
     if not cpu: learn.model.to(default_device()); learn.dls.to(default_device())
-    return learn, spec
+    return learn
 
 def _no_norm(dls):
     for dl in dls.loaders: dl.after_batch.fs = dl.after_batch.fs.filter(lambda f: not isinstance(f, Normalize))
 
-# %% ../nbs/50_inference.ipynb #919dc8b833
-def _load_pickle(fname, cpu)->CaptionLearner:
+# %% ../nbs/50_inference.ipynb #1168babbb3
+def _load_pickle(fname, cpu, diff)->CaptionLearner: # `diff` from `version_differences`
     "What `learn.export` wrote, or an error that says what to install"
-    diff = version_differences(export_note(fname))
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings('ignore', message='.*insecure pickle module.*')
@@ -282,13 +280,12 @@ def _load_pickle(fname, cpu)->CaptionLearner:
     return learn
 
 def _check_trust(fname, trust, sha256):
-    export_note(fname) # is it an export at all?
     if not trust and not sha256: raise CaptionError(
         f"{fname} is a pickle, and loading a pickle can run any code that somebody put into it. If you made it or trust who did: trust=True (--trust in "
         f"a shell), or pin this very file: sha256='{_sha256(fname)}' (--sha256). A captioner without this risk is the folder that export_captioner writes; "
         "imcap_train leaves one beside the pickle.")
 
-# %% ../nbs/50_inference.ipynb #d75798bf6e
+# %% ../nbs/50_inference.ipynb #0d4688c12f
 def load_captioner(
     fname,           # Folder written by `export_captioner`, or file written by `learn.export`
     cpu:bool=True,   # Load on the CPU, else on the default device
@@ -299,11 +296,14 @@ def load_captioner(
     fname = Path(fname)
     if not fname.exists(): raise CaptionError(f"there is no captioner at {fname}")
     folder, known = fname.is_dir(), fname/_SPEC if fname.is_dir() else fname
+    note = {} if folder else export_note(fname) # is it an export at all?
     if not folder: _check_trust(fname, trust, sha256)
     if sha256 and known.is_file() and _sha256(known) != sha256.lower():
         raise CaptionError(f"{known} has the sha256 {_sha256(known)}, not {sha256}: it is not the captioner that you know")
-    learn, note = _load_folder(fname, cpu) if folder else (_load_pickle(fname, cpu), export_note(fname))
-    if diff := version_differences(note):
+    if folder: note = _read_spec(fname)
+    diff = version_differences(note)
+    learn = _load_folder(fname, cpu, note) if folder else _load_pickle(fname, cpu, diff)
+    if diff:
         warnings.warn(f"{fname} was exported with other versions than those installed ({', '.join(f'{p} {a} -> {b}' for p,(a,b) in diff.items())}); "
                       f"if its captions differ: {_install(diff)}")
     cap = Captioner(learn, dict(image=fname/_GOLDEN, **note['golden']) if folder else None)

@@ -27,11 +27,11 @@ from .inference import export_captioner
 from . import evaluate # adds `learn.evaluate`
 
 # %% auto #0
-__all__ = ['OPTIONS', 'DEFAULTS', 'RECIPES', 'recipe_names', 'load_recipe', 'options', 'image_tfms', 'make_dls', 'make_learner',
-           'rate_factors', 'fit_schedule', 'trackers', 'stages', 'run_stages', 'line_logger', 'plot_history',
-           'write_results', 'read_data', 'train_captioner', 'run_config']
+__all__ = ['OPTIONS', 'DEFAULTS', 'READING', 'RECIPES', 'recipe_names', 'load_recipe', 'options', 'image_tfms', 'make_dls',
+           'make_learner', 'rate_factors', 'fit_schedule', 'trackers', 'stages', 'run_stages', 'line_logger',
+           'plot_history', 'write_results', 'read_data', 'train_captioner', 'run_config']
 
-# %% ../nbs/55_training.ipynb #f6d0d3f470
+# %% ../nbs/55_training.ipynb #ba7f5c4832
 OPTIONS = dict(
     data=dict(
         images=(None, str, 'folder that image names start from (default: beside the captions)'),
@@ -99,6 +99,7 @@ OPTIONS = dict(
         tokenizer=('ptb', ['ptb', 'spacy'], 'of the final score; ptb needs Java')))
 _ALL = {n: o for group in OPTIONS.values() for n,o in group.items()}
 DEFAULTS = {n: o[0] for n,o in _ALL.items()}
+READING = ('images', 'valid_pct', 'restval', 'fraction') # of `OPTIONS`, those that act while a table is read from files
 
 # %% ../nbs/55_training.ipynb #2473a01d4d
 RECIPES = Path(__file__).parent/'recipes' if '__file__' in globals() else Path('../imcap_fastai/recipes')
@@ -333,7 +334,7 @@ def write_results(a, learn, out, df): # Options, learner, folder, tidy table
     learn.export('captioner.pkl')
     export_captioner(learn, out/'captioner')
 
-# %% ../nbs/55_training.ipynb #28c6fe6578
+# %% ../nbs/55_training.ipynb #74380bd407
 def read_data(
     a,     # Options
     source # Tidy table; or a folder or file, as `read_table` takes them; or 'shapes', scenes to be drawn
@@ -347,7 +348,7 @@ def read_data(
 def _run_options(data, out, recipe, resume, given): # -> options, what to read
     "The options of a new run, or of one that is resumed"
     if not resume:
-        if isinstance(data, pd.DataFrame) and (late := [k for k in ('images', 'valid_pct', 'restval', 'fraction') if k in given]):
+        if isinstance(data, pd.DataFrame) and (late := [k for k in READING if k in given]):
             raise CaptionError(f"{', '.join(late)}: this is for reading files, and here is a table already; give its folder or file, or use "
                                "sample_fraction and df_table on the table")
         if (out/'last.pth').exists(): raise CaptionError(f"{out} holds a run already: resume it (--resume), or name another folder (--artifact-dir)")

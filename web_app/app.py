@@ -141,7 +141,7 @@ class Service:
 
     def _answer(self, images, options):
         t = time.perf_counter()
-        res = self.cap.caption_each(images, [{k: v for k,v in o.items() if v is not None} for o in options])
+        res = self.cap.caption_each(images, options)
         done = time.perf_counter()
         return [(c, t, done) for c in res]
 
@@ -162,8 +162,7 @@ class Service:
         if isinstance(res, BaseException): return res
         c, start, done = res
         ms = lambda s: round(1000*s, 1)
-        out = c.to_dict(attention=True) if opts.attention else c.to_dict()
-        return dict(out, view=view, image=dict(width=size[0], height=size[1]), model=self.cap.signature,
+        return dict(c.to_dict(attention=opts.attention), view=view, image=dict(width=size[0], height=size[1]), model=self.cap.signature,
                     timing=dict(wait_ms=ms(start - t0), model_ms=ms(done - start), total_ms=ms(time.perf_counter() - t0)))
 
     def _busy(self): return ApiError(503, 'busy', "Too many images are waiting; try again in a moment.", {'Retry-After': '1'})

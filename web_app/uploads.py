@@ -27,8 +27,6 @@ class Options(BaseModel):
     n_best: int = Field(1, ge=1, le=MAX_BEAM, description='captions to return; the beam is at least as wide', examples=[1])
     attention: bool = Field(False, description='return where the model looked for each word', examples=[False])
 
-def _too_slow(settings): return ApiError(408, 'upload_timeout', f"The upload took more than {settings.upload_timeout:g} seconds.", {'Connection': 'close'})
-
 async def read_form(request:Request, settings:Settings, field:str, most:int): # -> the bytes of each file in `field`, `Options`
     "The parts of a multipart request; file names and content types are not looked at"
     if not request.headers.get('content-type', '').lower().startswith('multipart/form-data'):
@@ -37,7 +35,8 @@ async def read_form(request:Request, settings:Settings, field:str, most:int): # 
         with anyio.fail_after(settings.upload_timeout):
             async with request.form(max_files=most, max_fields=8, max_part_size=1000) as form:
                 parts = [(k, await v.read() if isinstance(v, UploadFile) else v) for k,v in form.multi_items()]
-    except TimeoutError: raise _too_slow(settings) from None
+    except TimeoutError:
+        raise ApiError(408, 'upload_timeout', f"The upload took more than {settings.upload_timeout:g} seconds.", {'Connection': 'close'}) from None
     except UnicodeError: raise ApiError(400, 'bad_request', "The Content-Type names a charset that cannot be used.") from None
     except ClientDisconnect: raise ApiError(400, 'client_left', "The upload ended early.") from None
     files = [v for k,v in parts if k == field and isinstance(v, bytes)]
