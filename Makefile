@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slow lint bench lock clean
+.PHONY: help env demo test test-slow lint docs bench lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -29,6 +29,9 @@ test-slow: $(VENV)/.package ## The same with the cells marked `#| slow`
 lint: $(VENV)/.package ## Only the checks that run nothing: notebooks clean, export, ruff
 	$(PY) tools/run_tests.py clean export lint
 
+docs: $(VENV)/.package ## The documentation site, offline, in _docs/html; every link in it is checked
+	$(PY) tools/docs.py
+
 bench: $(VENV)/.package ## Every benchmark: tables, and JSON beside them
 	@for f in benchmarks/[a-z]*.py; do \
 	    [ -e "$$f" ] || { echo "there are no benchmarks yet"; break; }; \
@@ -39,7 +42,7 @@ lock: $(VENV)/.locked ## Renew requirements.lock from requirements.in (needs the
 	$(VENV)/bin/uv pip compile --universal --python-version 3.10 --upgrade requirements.in -o requirements.lock
 
 clean: ## Remove what builds, tests and the demo left behind; .venv stays
-	rm -rf build dist demo *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist demo _docs *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -path ./$(VENV) -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -print0 | xargs -0 -r rm -rf
 	rm -f $(VENV)/.package
 

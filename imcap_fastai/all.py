@@ -17,7 +17,9 @@ from .models.transformer import *
 from .models.captioner import *
 from .decode import *
 from .losses import *
+from .page import *
 from .metrics import *
+from .scorecard import *
 from .callback import *
 from .features import *
 from .learner import *

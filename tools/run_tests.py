@@ -95,6 +95,16 @@ def step_lint(args):
                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     return 0, [res.stdout] if res.returncode else []
 
+# ---- docs: the site builds, and every link leads somewhere
+
+def step_docs(args):
+    "the documentation builds, no link in it or in a Markdown file is broken"
+    res = subprocess.run([sys.executable, ROOT/'tools'/'docs.py'], cwd=ROOT, env=os.environ | threads() | dict(MPLBACKEND='Agg'), text=True,
+                         errors='replace', stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    said, *bad = re.split(r'^problem: ', res.stdout, flags=re.M)
+    if res.returncode and not bad: bad = [f'tools/docs.py did not run:\n{said[-6000:]}']
+    return 0, [o.strip() for o in bad]
+
 # ---- notebooks: each in a process of its own, so that none lives on what another has imported or patched
 
 def run_one(f, flags):
@@ -158,7 +168,7 @@ def step_pytest(args):
 
 # ----
 
-STEPS = dict(clean=step_clean, export=step_export, lint=step_lint, notebooks=step_notebooks, pytest=step_pytest)
+STEPS = dict(clean=step_clean, export=step_export, lint=step_lint, docs=step_docs, notebooks=step_notebooks, pytest=step_pytest)
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
