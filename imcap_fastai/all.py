@@ -25,5 +25,6 @@ from .features import *
 from .learner import *
 from .interpret import *
 from .evaluate import *
+from .doctor import *
 from .inference import *
 from .training import *

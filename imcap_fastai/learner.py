@@ -75,7 +75,7 @@ def set_embeddings(decoder, vectors, freeze:bool=False): # Decoder with an `embe
     decoder.embed.weight.requires_grad_(not freeze)
     decoder.frozen = {'embed.weight'} if freeze else set()
 
-# %% ../nbs/40_learner.ipynb #c724b14f08
+# %% ../nbs/40_learner.ipynb #6692fd8695
 class CaptionLearner(Learner):
     "A `Learner` that captions"
     @property
@@ -92,6 +92,12 @@ class CaptionLearner(Learner):
         for epoch in range(self.first_epoch, self.n_epoch):
             self.epoch = epoch
             self._with_events(self._do_epoch, 'epoch', CancelEpochException)
+
+    def freeze_to(self, n:int): # Parameter groups to freeze; `freeze` and `unfreeze` come here
+        "Freeze the first groups, and forget their gradients: fastai steps whatever has one, and weight decay would go on"
+        super().freeze_to(n)
+        for p in self.model.parameters():
+            if not p.requires_grad: p.grad = None
 
     def _grid(self, x): # Rows and columns of the feature map of a batch of images
         return self.model.encoder.grid_size(*x.shape[-2:])

@@ -28,7 +28,7 @@ def data_uri(
         pic.save(out, format='jpeg', quality=quality)
     return f"data:image/{kind};base64,{base64.b64encode(out.getvalue()).decode()}"
 
-# %% ../nbs/07_page.ipynb #d1341173c6
+# %% ../nbs/07_page.ipynb #e483bfe998
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1b1f24;--soft:#57606a;--line:#d0d7de;--back:#fff;--card:#f6f8fa;--mark:#0b5cad}
 @media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--soft:#9da7b3;--line:#3d444d;--back:#0d1117;--card:#161b22;--mark:#6cb6ff}}
@@ -44,7 +44,7 @@ figure img{display:block;margin:auto}
 .item{display:flex;flex-wrap:wrap;gap:1rem;background:var(--card);border:1px solid var(--line);border-radius:8px;padding:1rem}
 .item>img{flex:0 0 11rem;width:11rem;align-self:flex-start}.item>div{flex:1 1 14rem;min-width:0}
 .item ul{margin:.4em 0;padding-left:1.1em;color:var(--soft)}.said{font-weight:600;margin:0}.score{color:var(--mark)}
-.strip{width:100%;flex:1 1 100%}nav a{margin-right:1em}a{color:var(--mark)}
+.item>img.strip{width:100%;flex:1 1 100%}nav a{margin-right:1em}a{color:var(--mark)}
 """
 
 _HEAD = """<!doctype html>

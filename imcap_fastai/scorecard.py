@@ -107,9 +107,10 @@ def leave_one_out(
         out.append(([[*refs[i][:a], *refs[i][a+1:]] for i,a in zip(many, at)], [refs[i][a] if hyps is None else hyps[i] for i,a in zip(many, at)]))
     return out
 
-# %% ../nbs/33_scorecard.ipynb #2173b1dcb2
-_OPEN = set("a an the its his their of in on at to for from with into onto over under near beside between through across against toward towards while as and or but "
-            "is are was were be being has have very".split()) # not those that people's captions do end in: "each other", "behind her", "a dog walks by"
+# %% ../nbs/33_scorecard.ipynb #4458981192
+# not those that people do end in: "each other", "behind her", "a dog walks by"
+_OPEN = set("a an the its his their of in on at to for from with into onto over under near beside between through across against toward towards while as "
+            "and or but is are was were be being has have very".split())
 
 def ends_badly(words:list)->bool: # Tokens of a caption, without `xxeos`
     "Does the caption end in a word that something must follow, such as \"a man in a\"? An empty one does too"

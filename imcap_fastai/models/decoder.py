@@ -58,7 +58,7 @@ class DecoderState:
         rows = (imgs[:, None]*k + torch.arange(k, device=imgs.device)).flatten() # (b, k) -> (b·k,)
         return self._rows(lambda t: t[rows], {n:t[imgs] for n,t in self.img.items()})
 
-# %% ../../nbs/12_models.decoder.ipynb #3958dc93f5
+# %% ../../nbs/12_models.decoder.ipynb #b4925a2b06
 class Decoder(nn.Module):
     "Base of all decoders: subclasses give `init_state` and `step`, and a faster `forward` if they have one"
     attends = True # Does `step` return an attention map?
@@ -68,6 +68,9 @@ class Decoder(nn.Module):
         raise NotImplementedError
     def step(self, tokens, state): # `(B·k,)` ids -> logits `(B·k, V)`, state, attention `(B·k, P)` or None
         raise NotImplementedError
+    def step_heads(self, tokens, state): # The same with the attention of each head `(B·k, heads, P)`, of which `step` gives the mean
+        logits, state, alpha = self.step(tokens, state)
+        return logits, state, alpha if alpha is None else alpha[:, None]
 
     def forward(self,
         feats,           # Features `(B, P, D)`

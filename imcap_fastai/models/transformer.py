@@ -84,7 +84,7 @@ def _sized(size, **given):
     if name not in SIZES: raise CaptionError(f"no transformer size is called {size!r}. {did_you_mean(name, SIZES)}")
     return {**SIZES[name], **{k: v for k,v in given.items() if v is not None}}.values()
 
-# %% ../../nbs/16_models.transformer.ipynb #7cfc3a510e
+# %% ../../nbs/16_models.transformer.ipynb #323664fbd9
 @register_decoder('transformer')
 class TransformerDecoder(Decoder):
     "Transformer over places and words"
@@ -126,13 +126,17 @@ class TransformerDecoder(Decoder):
         none = img['K0'].new_zeros(len(feats), self.layers[0].self_attn.heads, 0, img['K0'].shape[-1])
         return DecoderState(img, {f'{n}{i}': none for i in range(len(self.layers)) for n in 'kv'})
 
-    def step(self, tokens, state):
+    def step_heads(self, tokens, state):
         x, new = self._embed(tokens[:, None], state['k0'].shape[2]), {}
         for i,layer in enumerate(self.layers):
             img = state[f'K{i}'], state[f'V{i}']
             x, (new[f'k{i}'], new[f'v{i}']), q = layer(x, img, (state[f'k{i}'], state[f'v{i}']), state.k)
-        alpha = layer.cross_attn.weights(q, img[0]).mean(1).flatten(0, 1)        # (B, heads, k, P) -> (B·k, P)
+        alpha = layer.cross_attn.weights(q, img[0]).transpose(1, 2).flatten(0, 1) # (B, heads, k, P) -> (B·k, heads, P)
         return self.out(self.drop(self.norm(x[:, 0]))), state.update(**new), alpha
+
+    def step(self, tokens, state):
+        logits, state, alpha = self.step_heads(tokens, state)
+        return logits, state, alpha.mean(1)                                       # (B·k, heads, P) -> (B·k, P)
 
 # %% ../../nbs/16_models.transformer.ipynb #30f64ce2e0
 from fastcore.basics import patch
