@@ -7,6 +7,7 @@ from .data.sources import *
 from .data.samplers import *
 from .data.block import *
 from .data.resize import *
+from .data.describe import *
 from .models.encoder import *
 from .models.attention import *
 from .models.decoder import *

@@ -85,10 +85,10 @@ class TensorCaption(TensorBase):
 class TensorFeatures(TensorBase):
     "Encoder output `(B, P, D)`: `P` places in the image, `D` channels each"
 
-# %% ../nbs/00_core.ipynb #fcf137f927
-def pad_captions(caps)->TensorCaption: # List of `(N_i, T_i)` or list of `(T_i,)` tensors
+# %% ../nbs/00_core.ipynb #979a22f8fa
+def pad_captions(caps)->TensorCaption: # List of `(N_i, T_i)` or list of `(T_i,)` tensors; of none at all: `(0, 0)`
     "Stack ragged captions with `xxpad` into one `(B, N, T)` or `(N, T)` tensor"
-    shape = [max(s) for s in zip(*(c.shape for c in caps))]
+    shape = [max(s) for s in zip(*(c.shape for c in caps))] or [0]
     out = torch.full((len(caps), *shape), PAD_IDX, dtype=torch.long)
     for o,c in zip(out, caps): o[tuple(slice(n) for n in c.shape)] = c.as_subclass(Tensor)
     return TensorCaption(out)

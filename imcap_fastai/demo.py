@@ -5,13 +5,11 @@
 # %% auto #0
 __all__ = ['GOAL', 'LEAD', 'OneLine', 'KeepBest', 'train', 'report', 'verdict', 'demo', 'next_line', 'main']
 
-# %% ../nbs/61_demo.ipynb #0c7b0199fb
-import argparse, contextlib, os, shlex, sys, time, warnings
+# %% ../nbs/61_demo.ipynb #850ac53c96
+import argparse, contextlib, os, shlex, sys, time
 from pathlib import Path
-if __name__ == '__main__':
-    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE') # threads that wait must not keep a busy machine busier
-    warnings.filterwarnings('ignore', category=FutureWarning)
-    print('loading the libraries ...', flush=True)
+from .startup import start
+if __name__ == '__main__': print('loading the libraries ...', flush=True); start()
 import torch
 import matplotlib.pyplot as plt
 from fastai.callback.core import Callback

@@ -1,6 +1,4 @@
 """Start the server: `python -m web_app captioner`, or `imcap_serve captioner`."""
-import os
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE') # before torch is imported: threads that wait must not spin
 import sys, warnings
 
 def _settings(args):
@@ -26,9 +24,10 @@ def _settings(args):
 
 def main(args=None)->int: # Arguments (default: those of the command line)
     "Load, test, serve; returns the exit code"
-    warnings.filterwarnings('ignore', message='.*torch.jit.script.*')
     warnings.showwarning = lambda m, *a, **k: print(f'note: {m}', file=sys.stderr)
     settings = _settings(args)
+    from imcap_fastai.startup import start
+    start()
     import torch, uvicorn
     from imcap_fastai.core import CaptionError
     from imcap_fastai.inference import load_captioner
