@@ -6,7 +6,7 @@
 
 The last line is `N passed, M failed`: notebooks and pytest tests are counted, and every problem that a check found.
 """
-import argparse, difflib, json, os, re, subprocess, sys, tempfile, time
+import argparse, atexit, difflib, json, multiprocessing, os, re, subprocess, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from xml.etree import ElementTree
@@ -105,35 +105,41 @@ def step_docs(args):
     if res.returncode and not bad: bad = [f'tools/docs.py did not run:\n{said[-6000:]}']
     return 0, [o.strip() for o in bad]
 
-# ---- notebooks: each in a process of its own, so that none lives on what another has imported or patched
+# ---- notebooks: each in a process of its own, so that none lives on what another has imported or patched. The processes are forked from one that
+# has imported the packages of others that nearly all of them need (not ours), which takes longer than most notebooks do.
 
-def run_one(f, flags):
-    "Run one notebook in this process as nbdev_test does; true if nothing failed"
-    os.chdir(NBS)
-    from nbdev.config import get_config
-    from nbdev.test import test_nb
-    skip = get_config().tst_flags.split()
-    return test_nb(Path(f), skip_flags=skip, force_flags=flags, basepath=ROOT)[0]
+PRELOAD = ['torch', 'torchvision', 'fastai.vision.all', 'nbdev.test', 'pandas', 'matplotlib.pyplot', 'spacy']
+CTX = multiprocessing.get_context('forkserver')
 
 def threads(): return {k:'1' for k in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS')}
 
+def run_one(f, flags, log):
+    "Run one notebook in this process as nbdev_test does, with what it says in the file `log`; exits with 0 if nothing failed"
+    for fd,name,mode in ((0, os.devnull, os.O_RDONLY), (1, log, os.O_WRONLY), (2, log, os.O_WRONLY|os.O_APPEND)): os.dup2(os.open(name, mode), fd)
+    os.chdir(NBS)
+    from nbdev.config import get_config
+    from nbdev.test import test_nb
+    ok = test_nb(Path(f), skip_flags=get_config().tst_flags.split(), force_flags=flags, basepath=ROOT)[0]
+    atexit._run_exitfuncs() # a forked process does not do so by itself, and METEOR's Java would live on
+    sys.stdout.flush(); sys.stderr.flush()
+    sys.exit(not ok)
+
 def spawn(f, args):
     "Run notebook `f` in a new process: (f, did it pass, seconds, output)"
-    cmd = [sys.executable, __file__, '--one', str(f), '--flags', args.flags]
     start = time.time()
-    try:
-        res = subprocess.run(cmd, env=os.environ | threads() | dict(MPLBACKEND='Agg'), text=True, errors='replace',
-                             timeout=args.timeout, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        ok, out = res.returncode == 0, res.stdout
-        if res.returncode < 0: out += f'\nkilled by signal {-res.returncode}'
-    except subprocess.TimeoutExpired as e:
-        out = e.stdout.decode(errors='replace') if isinstance(e.stdout, bytes) else e.stdout or ''
-        ok, out = False, out + f'\nstopped after {args.timeout} s'
-    return f, ok, time.time()-start, out
+    with tempfile.NamedTemporaryFile('r', errors='replace') as log:
+        p = CTX.Process(target=run_one, args=(str(f), args.flags.split(), log.name))
+        p.start(); p.join(args.timeout)
+        late = p.is_alive()
+        if late: p.kill(); p.join()
+        out = log.read() + (f'\nstopped after {args.timeout} s' if late else f'\nkilled by signal {-p.exitcode}' if p.exitcode < 0 else '')
+    return f, p.exitcode == 0, time.time()-start, out
 
 def step_notebooks(args):
     "every notebook, two at a time"
     files, bad, n = [f for f in notebooks() if args.only in str(f.relative_to(ROOT))], [], 0
+    os.environ |= threads() | dict(MPLBACKEND='Agg') # before the process is started that all others come from
+    CTX.set_forkserver_preload(PRELOAD)
     with ThreadPoolExecutor(args.workers) as ex: # the later ones train something: longest first
         for job in as_completed([ex.submit(spawn, f, args) for f in files[::-1]]):
             f, ok, secs, out = job.result()
@@ -177,9 +183,7 @@ def main():
     p.add_argument('--only', default='', help='run only notebooks whose path contains this')
     p.add_argument('--workers', type=int, default=2, help='notebooks at a time (default: 2)')
     p.add_argument('--timeout', type=float, default=900, help='seconds that one notebook may take (default: 900)')
-    p.add_argument('--one', help=argparse.SUPPRESS)
     args = p.parse_args()
-    if args.one: sys.exit(not run_one(args.one, args.flags.split()))
     for s in args.steps:
         if s not in STEPS: p.error(f"there is no step {s!r}; valid: {', '.join(STEPS)}")
     passed, failed, start = 0, [], time.time()
