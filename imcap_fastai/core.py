@@ -93,14 +93,14 @@ def pad_captions(caps)->TensorCaption: # List of `(N_i, T_i)` or list of `(T_i,)
     for o,c in zip(out, caps): o[tuple(slice(n) for n in c.shape)] = c.as_subclass(Tensor)
     return TensorCaption(out)
 
-# %% ../nbs/00_core.ipynb #403cdc576b
+# %% ../nbs/00_core.ipynb #88727c181b
 def show_progress(it,         # What to iterate over
                   comment:str,# What is being done, shown beside the bar
                   total:int   # Number of steps
                  ):
-    "A fastprogress bar over `it`, or one line where nobody watches"
+    "A fastprogress bar over `it`; where nobody watches, one line on the error channel (a command's output is its answer)"
     from fastprogress.fastprogress import IN_NOTEBOOK, progress_bar
-    if not (IN_NOTEBOOK or sys.stdout.isatty()): print(f'{comment} …', flush=True); return it
+    if not (IN_NOTEBOOK or sys.stdout.isatty()): print(f'{comment} …', file=sys.stderr, flush=True); return it
     bar = progress_bar(it, total=total, leave=False)
     bar.comment = comment
     return bar

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['weights_hash', 'write_scores']
 
-# %% ../nbs/42_evaluate.ipynb #7efebfbb6a
+# %% ../nbs/42_evaluate.ipynb #4442d405fe
 import hashlib, inspect, json, os, warnings
 from importlib.metadata import version
 from numbers import Integral
@@ -14,30 +14,16 @@ import pandas as pd, torch
 from fastcore.basics import patch
 from . import __version__
 from .core import CaptionError, did_you_mean, show_progress
-from .data.sources import image_fault
 from .decode import beam_search
 from .features import fingerprint
 from .metrics import TOKENIZERS
 from .scorecard import SCORES, ScoreCard, score_captions
-from .learner import CaptionLearner
+from .learner import CaptionLearner, evaluating, keep_rng
+from .interpret import check_refs
 
-# %% ../nbs/42_evaluate.ipynb #efecb77c85
+# %% ../nbs/42_evaluate.ipynb #f146f52bbd
 _SPLITS = ('train', 'valid', 'test')
 
-def _check_refs(df): # Table with `image` and `captions`
-    "One error with everything that would stop or spoil the scoring of a table"
-    lacks = [c for c in ('image', 'captions') if c not in df.columns]
-    if lacks: raise CaptionError(f"the table has no column {' and no column '.join(map(repr, lacks))}. It has: {', '.join(map(str, df.columns))}")
-    if not len(df): raise CaptionError("there is nothing to score: the table has no rows")
-    bad = []
-    for i,img,caps in zip(df.index, df['image'], df['captions']):
-        good = not isinstance(caps, str) and hasattr(caps, '__len__') and len(caps) and all(isinstance(c, str) and c.strip() for c in caps)
-        if not good: bad.append(f"row {i}: captions must be a list of one or more texts, not {caps!r:.80}")
-        why = image_fault(img, False) if isinstance(img, (str, os.PathLike)) else None
-        if why: bad.append(f"row {i}: {img} {why}")
-    if bad: raise CaptionError('\n  '.join(["this table cannot be scored:", *bad[:10], *([f"and {len(bad)-10} more"] if len(bad) > 10 else [])]))
-
-# %% ../nbs/42_evaluate.ipynb #fc6e9abeb2
 @patch
 def score_dl(self:CaptionLearner,
     items=None, # 'train', 'valid' (default), 'test', or a table with `image` and `captions`
@@ -45,7 +31,7 @@ def score_dl(self:CaptionLearner,
 ):              # -> loader in the items' order, their raw captions, name of the split
     "What `evaluate` captions, and what it compares with"
     if isinstance(items, pd.DataFrame):
-        _check_refs(items)
+        check_refs(items)
         name = '+'.join(map(str, pd.unique(items['split']))) if 'split' in items.columns else 'table'
         return self.caption_dl(items, bs), [list(c) for c in items['captions']], name
     name = 'valid' if items is None else items
@@ -59,9 +45,8 @@ def score_dl(self:CaptionLearner,
             if not len(self.dls.train_ds) else "") + f": give a table with columns image and captions, such as df[df['split'] == {name!r}]")
     return self.caption_dl(None if name == 'valid' else dl.dataset.items, bs), dl.references, name # never with training's random transforms
 
-# %% ../nbs/42_evaluate.ipynb #f04d4fa0d1
+# %% ../nbs/42_evaluate.ipynb #78cf54480d
 @patch
-@torch.no_grad()
 def caption_beams(self:CaptionLearner,
     dl,              # Loader of images in order, from `score_dl` or `caption_dl`
     beam_sizes,      # 1 is greedy
@@ -71,12 +56,10 @@ def caption_beams(self:CaptionLearner,
     "Caption every image at each beam size, and encode it once"
     bar = show_progress(dl, f"captioning with beam {', '.join(map(str, beam_sizes))}", len(dl)) if progress and len(dl) > 1 else dl
     said = {k: [] for k in beam_sizes}
-    was, _ = self.model.training, self.model.eval()
-    try:
+    with evaluating(self.model), keep_rng():
         for b in bar:
             feats = self.model.encode(b[0])
             for k in said: said[k] += [self.num.text(h[0].ids) for h in beam_search(self.model.decoder, feats, beam_size=k, **kwargs)]
-    finally: self.model.train(was)
     return said
 
 # %% ../nbs/42_evaluate.ipynb #c5c2f09386
@@ -95,7 +78,7 @@ def _details(learn, name, refs, beam_sizes, kwargs)->dict:
                 scorer=f"pycocoevalcap {version('pycocoevalcap')}", imcap_fastai=__version__, seed=getattr(learn.dls.train, 'seed', None),
                 weights=weights_hash(learn.model))
 
-# %% ../nbs/42_evaluate.ipynb #834519db3d
+# %% ../nbs/42_evaluate.ipynb #04f009aba2
 @patch
 def score_card(self:CaptionLearner,
     items=None,                 # 'valid' (default), 'train', 'test', or a table with columns `image` and `captions` (raw)
@@ -106,13 +89,15 @@ def score_card(self:CaptionLearner,
     bs:int=None,                # Images a batch
     progress=True,              # Show progress bars
     yardsticks=True, times:int=1000, # See `score_captions`
-    **kwargs                    # `max_len`, `min_len`, `length_penalty`, `allow_unk` of `beam_search`
+    **kwargs                    # `max_len`, `min_len`, `length_penalty`, `allow_unk` of `beam_search` (default: those of `learn.decoding`)
 )->ScoreCard:
     "Caption a split freely and score it by the reference scorer on raw references, with intervals and yardsticks"
-    ks = list(dict.fromkeys([beam_sizes] if isinstance(beam_sizes, Integral) else beam_sizes))
-    if not ks or not all(isinstance(k, Integral) and k > 0 for k in ks):
+    ks = [] if beam_sizes is None else [beam_sizes] if isinstance(beam_sizes, Integral) else list(beam_sizes)
+    if not ks or not all(isinstance(k, Integral) and not isinstance(k, bool) and k > 0 for k in ks):
         raise CaptionError(f"beam_sizes={beam_sizes!r}: give one or more whole numbers from 1 up")
+    ks = list(dict.fromkeys(map(int, ks)))
     if tokenizer not in TOKENIZERS: raise CaptionError(f"unknown tokenizer {tokenizer!r}. {did_you_mean(tokenizer, TOKENIZERS)}")
+    kwargs = {**{k: v for k,v in self.decoding.items() if k in _SEARCH}, **{k: v for k,v in kwargs.items() if v is not None}}
     for k in set(kwargs).difference(_SEARCH): raise CaptionError(f"there is no search option {k!r}. {did_you_mean(k, _SEARCH)}")
     dl, refs, name = self.score_dl(items, bs)
     train = self.dls.train
@@ -121,7 +106,7 @@ def score_card(self:CaptionLearner,
     return score_captions(refs, self.caption_beams(dl, ks, progress, **kwargs), tokenizer, meteor, candidates, yardsticks, main if main in ks else ks[-1],
                           _details(self, name, refs, ks, kwargs), times, progress=progress)
 
-# %% ../nbs/42_evaluate.ipynb #ae6d618c20
+# %% ../nbs/42_evaluate.ipynb #5079c513e8
 @patch
 def evaluate(self:CaptionLearner,
     items=None,   # As in `score_card`
@@ -130,7 +115,8 @@ def evaluate(self:CaptionLearner,
 )->pd.DataFrame:  # Scores times 100; `attrs` holds `signature`, `details`, and `notes` on what is missing and why
     "The scores of `score_card` alone, without intervals and yardsticks"
     card = self.score_card(items, beam_sizes, **{'times': 0, 'yardsticks': False, **kwargs})
-    df = card.scores[[c for c in SCORES if c in card.scores.columns]].set_axis(pd.Index(card.details['beams'], name='beam_size'))
+    beams = card.details['beams'] # and no yardsticks
+    df = card.scores.loc[[f'beam {k}' for k in beams], [c for c in SCORES if c in card.scores.columns]].set_axis(pd.Index(beams, name='beam_size'))
     df.attrs.update(signature=card.signature, details=card.details, notes=card.notes)
     for n in card.notes: warnings.warn(n)
     return df

@@ -16,10 +16,11 @@ from fastai.vision.all import RandTransform, Resize, ResizeMethod
 from .core import CaptionError, TensorFeatures, show_progress
 from .data.block import ResizeCenter, SampleCaptions
 
-# %% ../nbs/35_features.ipynb #3a43ce4e4e
+# %% ../nbs/35_features.ipynb #0791148845
 def fingerprint(o)->str: # A transform, tensor, number, text, list, …
     "Text that is equal for equal objects, across processes"
     if isinstance(o, (torch.Tensor, np.ndarray)):
+        if isinstance(o, torch.Tensor) and o.dtype == torch.bfloat16: return 'bf16' + fingerprint(o.detach().view(torch.int16)) # numpy does not know it
         a = o.detach().cpu().numpy() if isinstance(o, torch.Tensor) else o
         return f'{a.dtype}{a.shape}{hashlib.sha256(np.ascontiguousarray(a).tobytes()).hexdigest()}'
     if isinstance(o, (list, tuple)): return f"[{','.join(map(fingerprint, o))}]"

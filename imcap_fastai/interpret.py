@@ -4,25 +4,27 @@
 
 # %% auto #0
 __all__ = ['seen_part', 'heat_map', 'show_attention', 'attention_gif', 'show_captions', 'show_heads', 'compare_learners',
-           'CaptionInterpretation']
+           'check_refs', 'CaptionInterpretation']
 
-# %% ../nbs/41_interpret.ipynb #7cf14efa85
-import textwrap
+# %% ../nbs/41_interpret.ipynb #fc3b7606ad
+import os, textwrap
 from html import escape
+from numbers import Integral
 from pathlib import Path
 import numpy as np, pandas as pd, torch, torch.nn.functional as F
 import matplotlib.pyplot as plt
+from matplotlib.backend_bases import FigureCanvasBase
 from PIL import Image
 from fastcore.basics import patch
 from fastai.vision.all import PILImage, Pipeline
 from .core import CaptionError, BOS_IDX, did_you_mean, show_progress
-from .data.sources import open_image
-from .data.block import get_image
+from .data.sources import image_fault, open_image
+from .data.block import get_image, plain_text
 from .losses import image_losses
 from .page import data_uri, write_page
 from .metrics import tokenize_all
 from .scorecard import caption_sums
-from .learner import CaptionLearner
+from .learner import CaptionLearner, evaluating, keep_rng
 
 # %% ../nbs/41_interpret.ipynb #ba344cd6c4
 @patch
@@ -58,13 +60,10 @@ def seen_part(
     (left, right), (top, bottom) = _edges(x[0, _middle(x.shape[1])].mean(0), w), _edges(x[1][:, _middle(x.shape[2])].mean(1), h)
     return tuple(round(o, 3) for o in (left, top, right, bottom))
 
-# %% ../nbs/41_interpret.ipynb #d28f0dcd12
+# %% ../nbs/41_interpret.ipynb #8ca7f5bfbe
 def _array(img)->np.ndarray: # File, PIL image, array, or row of a table -> (H, W, 3) from 0 to 1
     "The image as numbers to draw"
-    if isinstance(img, torch.Tensor): img = Image.fromarray(img.detach().cpu().numpy())
-    elif isinstance(img, np.ndarray): img = Image.fromarray(img)
-    if not isinstance(img, Image.Image): img = get_image(img)
-    return np.asarray(img.convert('RGB'))/255.
+    return np.asarray(get_image(img))/255.
 
 def heat_map(
     weights,          # Attention `(rows, cols)` for one word
@@ -96,7 +95,7 @@ def _blank(ax):
     for s in ax.spines.values(): s.set_visible(False)
     return ax
 
-# %% ../nbs/41_interpret.ipynb #5386b5ff95
+# %% ../nbs/41_interpret.ipynb #f3c66562fa
 def show_attention(
     img,             # File, PIL image, array, or a row of the table
     caption,         # `Caption` of a decoder with attention, from `learn.predict(img)`
@@ -107,7 +106,7 @@ def show_attention(
     fname=None       # File to write as well: `.png` or another picture, or `.gif` with a word a frame
 ):                   # The figure
     "Draw where the model looked for each word"
-    words, img = _attention(caption), _array(img)
+    words, img, film = _attention(caption), _array(img), _check_name(fname, film=True) == 'gif'
     n = 1 + len(words)
     nrows, ncols = -(-n//ncols), min(n, ncols)
     fig, axs = plt.subplots(nrows, ncols, figsize=(side*ncols, (side*img.shape[0]/img.shape[1] + .35)*nrows + .5), squeeze=False,
@@ -116,21 +115,27 @@ def show_attention(
     axs[0].imshow(img)
     for ax,(w,p,a) in zip(axs[1:], words):
         _overlay(ax, img, a, alpha, view)
-        ax.set_title(f'{w}  {p:.2f}', fontsize=10)
+        ax.set_title(plain_text(f'{w}  {p:.2f}'), fontsize=10)
     for ax in axs[n:]: ax.set_axis_off()
-    fig.suptitle('\n'.join(textwrap.wrap(caption.text, int(14*side/1.8*ncols))), fontsize=12)
-    if fname is not None and Path(fname).suffix.lower() == '.gif': attention_gif(img, caption, fname, alpha=alpha, view=view)
+    fig.suptitle('\n'.join(textwrap.wrap(plain_text(caption.text), int(14*side/1.8*ncols))), fontsize=12)
+    if film: attention_gif(img, caption, fname, alpha=alpha, view=view)
     elif fname is not None: _save(fig, fname)
     return fig
 
+def _check_name(fname, film=False): # File to write or None; is `.gif` meant to move?
+    "Its kind, before any work is done"
+    if fname is None: return
+    kind, kinds = Path(fname).suffix[1:].lower(), [k for k in FigureCanvasBase.get_supported_filetypes() if k != 'gif']
+    if kind == 'gif' and not film: raise CaptionError(f"{fname}: a film is of one caption, as learn.show_attention writes it; name a .png")
+    if kind not in (*kinds, 'gif'): raise CaptionError(f"{fname}: pictures are written as {'.gif, '*film}{', '.join(f'.{k}' for k in kinds)}")
+    return kind
+
 def _save(fig, fname):
     "Write a figure, to a folder that need not be there"
-    kinds = fig.canvas.get_supported_filetypes()
-    if Path(fname).suffix[1:].lower() not in kinds: raise CaptionError(f"{fname}: pictures are written as .gif, {', '.join(f'.{k}' for k in kinds)}")
     Path(fname).parent.mkdir(parents=True, exist_ok=True)
     fig.savefig(fname, dpi=110)
 
-# %% ../nbs/41_interpret.ipynb #35aabbacfc
+# %% ../nbs/41_interpret.ipynb #c0bda06908
 def attention_gif(
     img, caption,    # As in `show_attention`
     fname,           # File to write
@@ -139,6 +144,7 @@ def attention_gif(
     alpha:float=.6, view=(0, 0, 1, 1)
 )->Path:
     "An animated GIF: a frame a word, and the image with the whole caption at the end"
+    if _check_name(fname, film=True) != 'gif': raise CaptionError(f"{fname}: a film is written as .gif")
     words, img, out = _attention(caption), img if isinstance(img, np.ndarray) and img.dtype == float else _array(img), Path(fname)
     fig, ax = plt.subplots(figsize=(width, width*img.shape[0]/img.shape[1] + .6), dpi=80, layout='constrained')
     frames, said = [], caption.words
@@ -146,7 +152,7 @@ def attention_gif(
         ax.clear(); _blank(ax)
         if t < len(words): _overlay(ax, img, words[t][2], alpha, view)
         else: ax.imshow(img)
-        ax.set_title(textwrap.fill(' '.join(said[:t+1]) if t < len(words) else caption.text, int(width*12)), fontsize=11)
+        ax.set_title(textwrap.fill(plain_text(' '.join(said[:t+1]) if t < len(words) else caption.text), int(width*12)), fontsize=11)
         fig.canvas.draw()
         frames.append(Image.fromarray(np.asarray(fig.canvas.buffer_rgba())).convert('RGB').quantize(128))
     plt.close(fig)
@@ -154,14 +160,14 @@ def attention_gif(
     frames[0].save(out, save_all=True, append_images=frames[1:], duration=[ms]*len(words) + [4*ms], loop=0)
     return out
 
-# %% ../nbs/41_interpret.ipynb #9dc43ebf9e
+# %% ../nbs/41_interpret.ipynb #521ec40680
 def _strip(fig, spec, img, caption, most, alpha, view): # A figure, its place for the strip, `_array` of an image, …
     "One row of small attention maps"
     cells = spec.subgridspec(1, most, wspace=.08)
     for i,(w,_,a) in enumerate(_attention(caption)[:most]):
         ax = _blank(fig.add_subplot(cells[i]))
         _overlay(ax, img, a, alpha, view)
-        ax.set_title(w, fontsize=8, pad=2)
+        ax.set_title(plain_text(w), fontsize=8, pad=2)
 
 def show_captions(
     imgs,            # Files, PIL images, arrays, or a table
@@ -175,28 +181,29 @@ def show_captions(
 ):                   # The figure
     "Draw images with their captions, references and attention"
     if hasattr(imgs, 'iterrows'): imgs = [r for _,r in imgs.iterrows()]
+    refs, names, views = (None if o is None else list(o) for o in (refs, names, views))
     if not len(imgs) == len(captions) == len(refs if refs is not None else imgs) or not captions:
         raise CaptionError(f"one caption an image, and at least one: got {len(imgs)} images, {len(captions)} captions"
                            + (f", {len(refs)} lists of references" if refs is not None else ''))
     most = min(most, max(len(c.words) for c in captions)) or 1
-    fig = plt.figure(figsize=(11, 1.9*len(imgs)))
+    arrays, fig = [_array(img) for img in imgs], plt.figure(figsize=(11, 1.9*len(imgs)))
     rows = fig.add_gridspec(len(imgs), 2, width_ratios=(1, 6.2), wspace=.04, hspace=.12, left=.01, right=.99, top=.99, bottom=.01)
-    for i,(img,c) in enumerate(zip(map(_array, imgs), captions)):
+    for i,(img,c) in enumerate(zip(arrays, captions)):
         draw = c.attention is not None if attention is None else attention
         _blank(fig.add_subplot(rows[i, 0])).imshow(img)
         right = rows[i, 1].subgridspec(2, 1, height_ratios=(1, 1) if draw else (1, .01), hspace=.25)
         ax = fig.add_subplot(right[0]); ax.set_axis_off()
         said = textwrap.shorten((f'{names[i]}: ' if names else '') + c.text, 100)
-        ax.text(0, 1, said, va='top', fontsize=12, weight='bold', transform=ax.transAxes)
-        if refs is not None: ax.text(0, .68, textwrap.fill(' · '.join(refs[i]), 150), va='top', fontsize=8, color='.35', transform=ax.transAxes)
+        ax.text(0, 1, plain_text(said), va='top', fontsize=12, weight='bold', transform=ax.transAxes)
+        if refs is not None: ax.text(0, .68, textwrap.fill(plain_text(' · '.join(refs[i])), 150), va='top', fontsize=8, color='.35', transform=ax.transAxes)
         if draw: _strip(fig, right[1], img, c, most, alpha, views[i] if views else (0, 0, 1, 1))
     return fig
 
-# %% ../nbs/41_interpret.ipynb #c4ff8a9847
+# %% ../nbs/41_interpret.ipynb #abf5449d13
 @patch
 def view_of(self:CaptionLearner, item)->tuple: # File, PIL image, array, or row of a table
     "What the model sees of an image (see `seen_part`)"
-    h, w = _array(item).shape[:2]
+    w, h = get_image(item).size
     return seen_part(self.prepare_image, w, h)
 
 @patch
@@ -207,27 +214,25 @@ def show_attention(self:CaptionLearner,
     **kwargs         # Of `show_attention` (`ncols`, `side`, `alpha`), or of `learn.predict`
 ):                   # The figure
     "Caption one image and draw where the model looked for each word"
+    _check_name(fname, film=not heads)
     draw = {k: kwargs.pop(k) for k in ('ncols', 'side', 'alpha') if k in kwargs}
     caption, view = self.predict(item, **kwargs), self.view_of(item)
     if not heads: return show_attention(item, caption, view=view, fname=fname, **draw)
     return show_heads(item, caption, self.attention_heads(item, caption), view=view, fname=fname, **{k: v for k,v in draw.items() if k != 'ncols'})
 
-# %% ../nbs/41_interpret.ipynb #a137dbc1fc
+# %% ../nbs/41_interpret.ipynb #16224ae240
 @patch
-@torch.no_grad()
 def attention_heads(self:CaptionLearner, item, caption)->torch.Tensor: # An image, and a `Caption` of it
     "The attention of each head along a caption `(heads, words, rows, columns)`"
     _attention(caption)
-    was, _ = self.model.training, self.model.eval()
-    try:
-        x = self.caption_dl([item]).one_batch()[0]
+    with evaluating(self.model), keep_rng():
+        x = next(iter(self._loaders([item], 1)[0])).one_batch()[0]
         ids, maps = [BOS_IDX, *self.num.vocab.encode(caption.words)], []
         state = self.model.decoder.init_state(self.model.encode(x)).expand(1)
         for i in ids[:-1]:
             _, state, alpha = self.model.decoder.step_heads(torch.tensor([i], device=x.device), state)
             maps.append(alpha[0].cpu())
         return torch.stack(maps, 1).unflatten(-1, self._grid(x))      # (heads, words, P) -> (heads, words, rows, columns)
-    finally: self.model.train(was)
 
 def show_heads(
     img, caption,      # As in `show_attention`
@@ -242,12 +247,12 @@ def show_heads(
     for (name,h),row in zip(maps, axs):
         for ax,w,a in zip(row, caption.words, h): _overlay(_blank(ax), img, a, alpha, view)
         row[0].set_ylabel(name, fontsize=9)
-    for ax,w in zip(axs[0], caption.words): ax.set_title(w, fontsize=9)
-    fig.suptitle(caption.text, fontsize=12)
+    for ax,w in zip(axs[0], caption.words): ax.set_title(plain_text(w), fontsize=9)
+    fig.suptitle(plain_text(caption.text), fontsize=12)
     if fname is not None: _save(fig, fname)
     return fig
 
-# %% ../nbs/41_interpret.ipynb #9e170346bd
+# %% ../nbs/41_interpret.ipynb #f37f912916
 def compare_learners(
     img,             # File, PIL image, array, or a row of the table
     learners:dict,   # Name -> `CaptionLearner`
@@ -256,13 +261,28 @@ def compare_learners(
     **kwargs         # Of `learn.predict`
 ):                   # The figure
     "What each learner says of an image, and where it looks"
+    _check_name(fname)
     caps = [learn.predict(img, **kwargs) for learn in learners.values()]
     fig = show_captions([img]*len(caps), caps, None if refs is None else [refs]*len(caps), names=list(learners),
                         views=[learn.view_of(img) for learn in learners.values()])
     if fname is not None: _save(fig, fname)
     return fig
 
-# %% ../nbs/41_interpret.ipynb #05d5ed10fd
+# %% ../nbs/41_interpret.ipynb #8723897b07
+def check_refs(df): # Table with `image` and `captions`
+    "One error with everything that would stop or spoil the scoring of a table"
+    lacks = [c for c in ('image', 'captions') if c not in df.columns]
+    if lacks: raise CaptionError(f"the table has no column {' and no column '.join(map(repr, lacks))}. It has: {', '.join(map(str, df.columns))}")
+    if not len(df): raise CaptionError("there is nothing to score: the table has no rows")
+    bad = []
+    for i,img,caps in zip(df.index, df['image'], df['captions']):
+        good = not isinstance(caps, str) and hasattr(caps, '__len__') and len(caps) and all(isinstance(c, str) and c.strip() for c in caps)
+        if not good: bad.append(f"row {i}: captions must be a list of one or more texts, not {caps!r:.80}")
+        why = image_fault(img, False) if isinstance(img, (str, os.PathLike)) else None
+        if why: bad.append(f"row {i}: {img} {why}")
+    if bad: raise CaptionError('\n  '.join(["this table cannot be scored:", *bad[:10], *([f"and {len(bad)-10} more"] if len(bad) > 10 else [])]))
+
+# %% ../nbs/41_interpret.ipynb #7205589d92
 class CaptionInterpretation:
     "Images with their captions, references, CIDEr and loss"
     def __init__(self, learn, items, captions, refs, table): # `items` as in `learn.captions`; a table with `caption`, `cider`, `loss`
@@ -280,8 +300,9 @@ class CaptionInterpretation:
     ):
         "Caption and score images"
         items = learn.dls.valid_ds.items if items is None else items
-        if not hasattr(items, 'iterrows') or not {'image', 'captions'} <= set(items.columns) or not len(items):
-            raise CaptionError("give a table with columns image and captions, and at least one row, such as df[df['split'] == 'valid']")
+        if not hasattr(items, 'iterrows'): raise CaptionError("give a table with columns image and captions, such as df[df['split'] == 'valid']")
+        check_refs(items)
+        if n is not None and (not isinstance(n, Integral) or n < 1): raise CaptionError(f"{n=}: give a whole number from 1 up, or None for all images")
         if n and n < len(items): items = items.sample(n, random_state=seed)
         items, refs = items.reset_index(drop=True), [list(c) for c in items['captions']]
         caps = learn.captions(items, progress=progress, **kwargs)
@@ -293,18 +314,14 @@ class CaptionInterpretation:
     def __len__(self): return len(self.table)
     def __repr__(self): return f"{len(self)} images: CIDEr {self.table.cider.mean():.1f} on average, loss {self.table.loss.mean():.2f} nats a word"
 
-# %% ../nbs/41_interpret.ipynb #3eed4225d4
-@torch.no_grad()
+# %% ../nbs/41_interpret.ipynb #296cb4aba4
 def _losses(learn, items, progress): # -> cross-entropy of each row's own captions, teacher-forced
     from_ds = learn.dls.test_dl(items, with_labels=True, bs=learn.dls.valid.bs, num_workers=0)
     dl = from_ds.new(get_idxs=lambda: list(range(len(items))), shuffle=False, drop_last=False)
-    was, _, out = learn.model.training, learn.model.eval(), []
-    try:
-        for x,y in show_progress(dl, 'losses', len(dl)) if progress and len(dl) > 1 else dl: out += image_losses(learn.model(x, y)[0], y).tolist()
-    finally: learn.model.train(was)
-    return out
+    with evaluating(learn.model), keep_rng():
+        return [o for x,y in (show_progress(dl, 'losses', len(dl)) if progress and len(dl) > 1 else dl) for o in image_losses(learn.model(x, y)[0], y).tolist()]
 
-# %% ../nbs/41_interpret.ipynb #8e03bf3b91
+# %% ../nbs/41_interpret.ipynb #1165aa1c35
 @patch
 def top_losses(self:CaptionInterpretation,
     k:int=9,          # How many (None: all)
@@ -313,6 +330,7 @@ def top_losses(self:CaptionInterpretation,
 )->pd.DataFrame:      # Rows of `table`, in that order
     "The images that went worst, or best"
     if by not in ('cider', 'loss'): raise CaptionError(f"images are ranked by 'cider' or 'loss', not by {by!r}. {did_you_mean(by, ('cider', 'loss'))}")
+    if k is not None and (not isinstance(k, Integral) or k < 1): raise CaptionError(f"{k=}: give a whole number from 1 up, or None for all images")
     up, other = (by == 'cider') == bool(largest), 'loss' if by == 'cider' else 'cider' # which tells apart those that are equal
     return self.table.sort_values([by, other], ascending=[up, not up], kind='stable')[:k]
 
@@ -324,7 +342,7 @@ def plot_top_losses(self:CaptionInterpretation, k=6, largest=True, by='cider', *
     return show_captions(self.items.loc[top.index], [self.captions[i] for i in top.index], [self.refs[i] for i in top.index], names=names,
                          views=[self.learn.view_of(self.items.loc[i]) for i in top.index], **kwargs)
 
-# %% ../nbs/41_interpret.ipynb #641067d4ee
+# %% ../nbs/41_interpret.ipynb #24fbd68297
 @patch
 def _item(self:CaptionInterpretation, i, attention): # Number of an image
     "One image as HTML"
@@ -341,8 +359,9 @@ def _item(self:CaptionInterpretation, i, attention): # Number of an image
 
 def _strip_uri(img, c, view): # PIL image, `Caption`, what the model sees
     img = img.copy(); img.thumbnail((160, 160))
-    fig = plt.figure(figsize=(11, 1.3))
-    _strip(fig, fig.add_gridspec(1, 1, left=.005, right=.995, bottom=.02, top=.8)[0], _array(img), c, max(1, min(14, len(c.words))), .6, view)
+    with plt.style.context('default'): # on white, whatever the notebook is
+        fig = plt.figure(figsize=(11, 1.3))
+        _strip(fig, fig.add_gridspec(1, 1, left=.005, right=.995, bottom=.02, top=.8)[0], _array(img), c, max(1, min(14, len(c.words))), .6, view)
     uri = data_uri(fig, dpi=80)
     plt.close(fig)
     return uri
@@ -355,7 +374,7 @@ def page(self:CaptionInterpretation,
     by='cider', title='Captions, worst and best'
 )->Path:
     "Write the worst and the best as one self-contained HTML page"
-    k, parts = min(k, -(-len(self)//2)), []
+    k, parts = min(k or len(self), -(-len(self)//2)), []
     for name,largest in (('Worst', True), ('Best', False)):
         items = ''.join(self._item(i, attention) for i in self.top_losses(k, largest, by).index)
         parts.append(f'<h2 id="{name.lower()}">{name} by {dict(cider="CIDEr", loss="loss")[by]}</h2><div class="items">{items}</div>')

@@ -94,12 +94,12 @@ def _most(refs)->Counter: # The largest count of each n-gram in one of an image'
     for r in refs: out |= _grams(r.split())
     return out
 
-# %% ../nbs/33_scorecard.ipynb #d1d9bd0c7b
+# %% ../nbs/33_scorecard.ipynb #46e46c22a4
 def leave_one_out(
     refs:list,      # For each image its captions; images with only one are left out
     hyps:list=None  # Captions to score against the same references (default: the one that was left out)
 )->list:            # Rounds: (references, captions)
-    "Each caption of an image in turn against the others"
+    "Each caption of an image in turn against the others; an image with fewer captions than another begins again"
     many = [i for i,r in enumerate(refs) if len(r) > 1]
     out = []
     for j in range(max((len(refs[i]) for i in many), default=0)):
@@ -140,7 +140,10 @@ def _row(pairs, meteor)->CardRow: # (references, captions) of each round
     return CardRow([caption_sums(r, h, meteor) for r,h in pairs], {k: float(np.mean([o[k] for o in looks])) for k in looks[0]},
                    np.bincount([len(t.split()) for _,h in pairs for t in h]).tolist())
 
-# %% ../nbs/33_scorecard.ipynb #475fa3fcf1
+# %% ../nbs/33_scorecard.ipynb #391f09130f
+_FEW = 50 # Images below which the bootstrap finds differences that are none: of pairs that do not differ, 8 % at 20 images, 15 % at 10, instead of 5 %
+_FEWER = ', one ref fewer' # ends the names of rows that are scored against one reference fewer
+
 @dataclass(repr=False)
 class ScoreCard:
     "Scores with their bootstrap intervals beside yardsticks, and what they were made of"
@@ -170,7 +173,7 @@ class ScoreCard:
     def __repr__(self): return '\n'.join([self.table.to_string(), *self.lines()])
     def _repr_html_(self): return self.table.to_html() + ''.join(f'<p><small>{escape(o)}</small></p>' for o in self.lines())
 
-# %% ../nbs/33_scorecard.ipynb #9500f018f9
+# %% ../nbs/33_scorecard.ipynb #fa6f27077f
 def signature_line(details:dict)->str:
     "`details` as one line; what is not known or not out of the ordinary is left out"
     short, plain = {'length_penalty': 'lp'}, {'min_len': 1, 'allow_unk': False, 'seed': None}
@@ -179,12 +182,13 @@ def signature_line(details:dict)->str:
 
 def data_hash(refs)->str: # For each image its raw captions
     "Short sha256 of the references, in their order"
-    return hashlib.sha256(json.dumps([list(r) for r in refs], ensure_ascii=False).encode()).hexdigest()[:8]
+    return hashlib.sha256(json.dumps([list(r) for r in refs]).encode()).hexdigest()[:8]
 
-# %% ../nbs/33_scorecard.ipynb #37902a35a6
-def _notes_of(refs, asked): # Why a row or a column is not there, apart from METEOR
+# %% ../nbs/33_scorecard.ipynb #45a43ff205
+def _notes_of(refs, asked, times): # Why a row or a column is not there, apart from METEOR
     out = ["CIDEr weighs words by how rare they are among the images: of a single image it is 0"] if len(refs) == 1 else []
     single = sum(len(r) < 2 for r in refs)
+    if times and len(refs) < _FEW: out.append(f"{len(refs)} images are few: the intervals are too narrow below {_FEW}")
     return out + ([f"{single} of {len(refs)} images have only one reference: the rows on one reference fewer leave them out"] if single and asked else [])
 
 def score_captions(
@@ -200,12 +204,12 @@ def score_captions(
     progress=True          # Show a progress bar
 )->ScoreCard:
     "Score captions of any system against raw references"
-    _check_texts(refs, said)
+    name = lambda k: f'beam {k}' if isinstance(k, int) else str(k)
+    _check_texts(refs, said, candidates, [name(k) for k in said], main if main is None else name(main))
     cands = list(dict.fromkeys(t for r in refs for t in r) if candidates is None else dict.fromkeys(candidates)) if yardsticks else []
     flat, tok, why = _tokenize([t for r in refs for t in r] + [t for k in said for t in said[k]] + cands, tokenizer)
     it = iter(flat)
-    toks, notes = [[next(it) for _ in r] for r in refs], ([why] if why else []) + _notes_of(refs, yardsticks)
-    name = lambda k: f'beam {k}' if isinstance(k, int) else str(k)
+    toks, notes = [[next(it) for _ in r] for r in refs], ([why] if why else []) + _notes_of(refs, yardsticks, times)
     todo = {name(k): [(toks, [next(it) for _ in refs])] for k in said}
     main = name(next(iter(said)) if main is None else main)
     details = dict(images=len(refs), tok=tok, data=data_hash(refs), **{k: v for k,v in (details or {}).items()})
@@ -213,8 +217,8 @@ def score_captions(
         best, texts = best_constant(toks, it := list(it)), dict(zip(it, cands))
         notes.append(f'constant: "{texts[best]}", the best of {len(texts)} {"references" if candidates is None else "training captions"} by BLEU-4')
         todo['constant'] = [(toks, [best]*len(toks))]
-        rest = {'humans, one ref fewer': leave_one_out(toks), f'{main}, one ref fewer': leave_one_out(toks, todo[main][0][1])}
-        todo.update({k: v for k,v in rest.items() if v})
+        rest = {f'humans{_FEWER}': leave_one_out(toks), f'{main}{_FEWER}': leave_one_out(toks, todo[main][0][1])}
+        todo.update({k: v for k,v in rest.items() if v and len(v[0][1]) > 1})
     rows, fault = _score_rows(todo, meteor, progress)
     scores = pd.DataFrame([{**r.scores(), **r.looks} for r in rows.values()], index=list(rows))
     if fault: scores.insert(4, 'meteor', math.nan)
@@ -222,7 +226,7 @@ def score_captions(
     lens = np.bincount([len(t.split()) for r in toks for t in r]).tolist()
     return ScoreCard(rows, scores, low, high, details, notes + fault, lens, main, dict(times=times, level=level, seed=seed))
 
-# %% ../nbs/33_scorecard.ipynb #550962e541
+# %% ../nbs/33_scorecard.ipynb #d5ce5c2756
 def _score_rows(todo, meteor, progress): # Name -> rounds
     "Rows of the card; without METEOR and with the reason, if it fails"
     bar = lambda: show_progress(todo.items(), 'scoring', len(todo)) if progress else todo.items()
@@ -237,16 +241,23 @@ def _intervals(rows, times, level, seed): # -> two tables: lower and upper ends
     ends = {k: {m: interval(x, level) for m,x in v.items()} for k,v in drawn.items()}
     return [pd.DataFrame([{m: e[i] for m,e in v.items()} for v in ends.values()], index=list(rows)) for i in (0, 1)]
 
-def _check_texts(refs, said):
+def _texts(o): return not isinstance(o, str) and hasattr(o, '__len__') and len(o) > 0 and all(isinstance(t, str) for t in o) # A list of one or more?
+
+def _check_texts(refs, said, candidates, names, main):
     "What would be scored wrongly or not at all"
     if not len(refs): raise CaptionError("there is nothing to score: no images")
     for i,r in enumerate(refs):
-        if isinstance(r, str) or not len(r): raise CaptionError(f"the references of image {i} must be a list of one or more texts, not {r!r:.60}")
+        if not _texts(r): raise CaptionError(f"the references of image {i} must be a list of one or more texts, not {r!r:.60}")
     if not said: raise CaptionError("there is nothing to score: no captions")
     for k,v in said.items():
         if len(v) != len(refs): raise CaptionError(f"{len(refs)} images have references, but {k} has {len(v)} captions")
+        if not _texts(v): raise CaptionError(f"captions are given as texts: {k} has something else (of a `Caption`, give its `text`)")
+    for n in names:
+        if names.count(n) > 1 or n == 'constant' or n.endswith(_FEWER): raise CaptionError(f"the row {n!r} would stand twice on the card: give it another name")
+    if main is not None and main not in names: raise CaptionError(f"main={main!r} is none of the rows. {did_you_mean(main, names)}")
+    if candidates is not None and not _texts(candidates): raise CaptionError("candidates for the constant caption must be a list of one or more texts")
 
-# %% ../nbs/33_scorecard.ipynb #01e2989f2d
+# %% ../nbs/33_scorecard.ipynb #b891285076
 @patch
 def compare(self:ScoreCard,
     other:ScoreCard,      # The card to compare with
@@ -258,7 +269,9 @@ def compare(self:ScoreCard,
     for k,what in dict(data='other images or references, or in another order', tok='other tokens').items():
         if self.details[k] != other.details[k]:
             raise CaptionError(f"these cards cannot be compared: {what} ({k}:{self.details[k]} and {k}:{other.details[k]})")
-    if a.n != b.n: raise CaptionError("these rows are of different images: compare a row on one reference fewer with another such row")
+    if a.n != b.n or len({(r or c.main).endswith(_FEWER) for c,r in ((self, row), (other, other_row))}) > 1:
+        raise CaptionError("these rows have different references: compare a row on one reference fewer with another such row")
+    if times < 1: raise CaptionError(f"{times=}: a bootstrap draws once or more; 1000 is the default")
     width = min(s.shape[1] for s in a.sums + b.sums) # without METEOR if one lacks it
     if width > 12 and java_fault(_METEOR_JAR): width = 12
     cut = [[s[:, :width] for s in r.sums] for r in (a, b)]
@@ -266,20 +279,21 @@ def compare(self:ScoreCard,
     mean = lambda sums: {k: np.mean([scores_of(s, a.n)[k] for s in sums], 0) for k in scores_of(sums[0], a.n)}
     pt = [mean([s.sum(0) for s in o]) for o in cut]
     d = {k: mean(drawn[len(cut[0]):])[k] - v for k,v in mean(drawn[:len(cut[0])]).items()}
-    return pd.DataFrame([_verdict(float(pt[0][k]), float(pt[1][k]), x, level) for k,x in d.items()], index=[_NAMES[k] for k in d])
+    return pd.DataFrame([_verdict(float(pt[0][k]), float(pt[1][k]), x, level, a.n) for k,x in d.items()], index=[_NAMES[k] for k in d])
 
 def _pick(card, row): # A row by name
     row = row or card.main
     if row not in card.rows: raise CaptionError(f"the card has no row {row!r}. {did_you_mean(row, card.rows)}")
     return card.rows[row]
 
-def _verdict(a, b, d, level): # Both scores, drawn differences
+def _verdict(a, b, d, level, n): # Both scores, drawn differences, images
     lo, hi = interval(d, level)
     p = min(1., 2*(1 + min((d <= 0).sum(), (d >= 0).sum()))/(len(d) + 1))
     said = 'no difference shown' if p >= 1 - level else 'the other is better' if b > a else 'this one is better'
+    if n < _FEW: said = f'too few images to tell ({n})'
     return dict(this=a, other=b, difference=b-a, low=lo, high=hi, p=p, verdict=said)
 
-# %% ../nbs/33_scorecard.ipynb #4a28a66657
+# %% ../nbs/33_scorecard.ipynb #07adad5ac1
 def _pack(a)->dict: return dict(shape=list(a.shape), zlib=base64.b64encode(zlib.compress(a.astype('<f8').tobytes(), 9)).decode())
 def _unpack(o): return np.frombuffer(zlib.decompress(base64.b64decode(o['zlib'])), '<f8').reshape(o['shape'])
 def _numbers(row): return {k: None if pd.isna(v) else float(v) for k,v in row.items()}
@@ -291,6 +305,7 @@ def save(self:ScoreCard, fname)->Path:
     rows = [dict(row=k, beam_size=beam(k), **_numbers(self.scores.loc[k]), low=_numbers(self.low.loc[k]), high=_numbers(self.high.loc[k]),
                  lengths=r.lengths, looks=r.looks, sums=[_pack(s) for s in r.sums]) for k,r in self.rows.items()]
     out = Path(fname)
+    if out.is_dir(): raise CaptionError(f"{out} is a folder: name a file, for example {out/'card.json'}")
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(dict(signature=self.signature, details=self.details, notes=self.notes, main=self.main, bootstrap=self.boot,
                                    ref_lengths=self.ref_lengths, scores=rows), indent=1, allow_nan=False) + '\n', encoding='utf-8')
@@ -305,14 +320,14 @@ def load_card(fname)->ScoreCard: # File that `ScoreCard.save` wrote
                   for get in (lambda r: {k: r[k] for k in _NAMES if k in r}, lambda r: r['low'], lambda r: r['high'])]
         return ScoreCard(rows, *tables, o['details'], o['notes'], o['ref_lengths'], o['main'], o['bootstrap'])
     except OSError as e: raise CaptionError(f"{fname} cannot be read ({e.strerror}): give a file that card.save(…) or imcap_eval --out wrote") from e
-    except (ValueError, KeyError, TypeError, zlib.error) as e:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, zlib.error) as e:
         raise CaptionError(f"{fname} is no score card: give a file that card.save(…) or imcap_eval --out wrote") from e
 
-# %% ../nbs/33_scorecard.ipynb #5ddcdb65ee
+# %% ../nbs/33_scorecard.ipynb #d3e95261dc
 _COLORS = {'beam': '#0072B2', 'constant': '#999999', 'humans': '#E69F00', 'fewer': '#56B4E9', 'other': '#009E73'}
 
 def _color(name): # Of a row
-    kind = 'humans' if name.startswith('humans') else 'fewer' if name.endswith('one ref fewer') else name.split()[0]
+    kind = 'humans' if name.startswith('humans') else 'fewer' if name.endswith(_FEWER) else name.split()[0]
     return _COLORS.get(kind, _COLORS['other'])
 
 @patch
@@ -339,7 +354,7 @@ def _plot_lengths(card, ax): # A card, axes
     ax.set(title='Length', xlabel='words a caption', ylabel='% of captions', xlim=(-.5, max(top, len(said)) + .5))
     ax.legend(fontsize=8)
 
-# %% ../nbs/33_scorecard.ipynb #7f26095e59
+# %% ../nbs/33_scorecard.ipynb #59c0b73895
 _HELP = """<h2>How to read it</h2><p>Scores are times 100, by the field's reference scorer on raw references. The interval says how far a score
 may move with other images of the same kind; it says nothing about another training run.
 <b>constant</b> is one sentence for all images: what is not clearly above it has not looked at the pictures.
@@ -353,7 +368,8 @@ def report(self:ScoreCard, fname, title='Score card')->Path: # File to write, he
     "One HTML page with the table, plots, signature and how to read them"
     keys = [k for k in ('bleu4', 'cider') if k in self.scores.columns]
     alt = 'Bars of scores with intervals; ' + '; '.join(f"{r}: " + ', '.join(f'{_NAMES[k]} {self.scores.at[r,k]:.1f}' for k in keys) for r in self.rows)
+    with plt.style.context('default'): fig = self.plot() # a report is on white, whatever the notebook is
     below = ''.join(f'<p class="soft small">{escape(o)}</p>' for o in self.lines()[:-1])
     body = f'<p class="soft">{self.details["images"]} images</p><div class="wide">{self.table.to_html(border=0)}</div>{below}' \
-           f'<p class="small">Signature: <code>{escape(self.signature)}</code></p><h2>Plots</h2>{html_figure(self.plot(), alt)}{_HELP}'
+           f'<p class="small">Signature: <code>{escape(self.signature)}</code></p><h2>Plots</h2>{html_figure(fig, alt)}{_HELP}'
     return write_page(fname, title, body)

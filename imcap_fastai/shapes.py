@@ -15,19 +15,19 @@ from fastai.data.external import fastai_path
 from .core import CaptionError, show_progress
 
 # %% auto #0
-__all__ = ['COLOURS', 'SHAPES', 'SIZES', 'Thing', 'Scene', 'random_scene', 'shapes']
+__all__ = ['COLOURS', 'SHAPES', 'SHAPE_SIZES', 'Thing', 'Scene', 'random_scene', 'shapes']
 
-# %% ../nbs/01_shapes.ipynb #e4e7459c56
+# %% ../nbs/01_shapes.ipynb #df3d83e20f
 COLOURS = dict(red=(215,38,38), green=(34,150,60), blue=(35,75,215), yellow=(245,200,20), purple=(150,40,170),
                black=(25,25,25))
 SHAPES = 'circle', 'square', 'triangle', 'star'
-SIZES = dict(small=0.09, large=0.16)
+SHAPE_SIZES = dict(small=0.09, large=0.16)
 
-# %% ../nbs/01_shapes.ipynb #f94bac2d2a
+# %% ../nbs/01_shapes.ipynb #eb6434afd8
 @dataclass(frozen=True)
 class Thing:
     "One shape; `x` and `y` are its centre as fractions of the picture's side, from the top left corner"
-    size:str   # A key of `SIZES`
+    size:str   # A key of `SHAPE_SIZES`
     colour:str # A key of `COLOURS`
     shape:str  # One of `SHAPES`
     x:float
@@ -35,7 +35,7 @@ class Thing:
 
     @property
     def r(self)->float: # Half its width, as a fraction of the picture's side
-        return SIZES[self.size]
+        return SHAPE_SIZES[self.size]
 
     @property
     def words(self)->tuple: # What a caption may say of it, wherever it lies
@@ -109,10 +109,10 @@ class Scene:
         for t in self.things: _paint(d, t, 4*size)
         return img.reduce(4)
 
-# %% ../nbs/01_shapes.ipynb #6d59713660
+# %% ../nbs/01_shapes.ipynb #82a0c8bd9e
 def _random_words(rng:Random, not_colour:str=None)->tuple:
     "A random (size, colour, shape)"
-    return (rng.choice(list(SIZES)), rng.choice([c for c in COLOURS if c != not_colour]), rng.choice(SHAPES))
+    return (rng.choice(list(SHAPE_SIZES)), rng.choice([c for c in COLOURS if c != not_colour]), rng.choice(SHAPES))
 
 def _random_pair(rng:Random)->tuple: # `where` and two things
     "Two things of different colour, far apart"
@@ -126,7 +126,7 @@ def _random_pair(rng:Random)->tuple: # `where` and two things
 def _random_group(rng:Random)->tuple: # `where` and one to three things
     "Equal things in a line along one edge"
     words, n = _random_words(rng), rng.choice([1,2,3])
-    where, gap = rng.choice(['top','bottom','left','right']), rng.uniform(2.02*SIZES[words[0]], .33)
+    where, gap = rng.choice(['top','bottom','left','right']), rng.uniform(2.02*SHAPE_SIZES[words[0]], .33)
     near, start = rng.uniform(.17, .28), .5 - gap*(n-1)/2 + rng.uniform(-.01, .01)
     across = near if where in ('top','left') else 1-near
     line = [(start + gap*i, across) for i in range(n)]

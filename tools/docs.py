@@ -508,7 +508,7 @@ def build(repo, out, force=False, say=print):
     out, bad = Path(out), list(repo.broken_links())
     if bad: return bad
     stamp, mark = out/'built', fingerprint(repo)
-    if not force and stamp.exists() and stamp.read_text() == mark:
+    if not force and stamp.exists() and stamp.read_text() == mark and (out/'html'/'index.html').exists():
         say(f'nothing has changed since the last build: {out/"html"/"index.html"}')
         return []
     if sys.version_info < (3, 11):

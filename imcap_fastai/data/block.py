@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['NumericalizeCaptions', 'SampleCaptions', 'pad_batch', 'numericalizer', 'references', 'CaptionDL', 'ResizeCenter',
-           'caption_text', 'caption_grid', 'show_batch', 'CaptionBlock', 'get_image', 'get_captions', 'caption_block',
-           'CaptionDataLoaders']
+           'plain_text', 'caption_text', 'caption_grid', 'show_batch', 'CaptionBlock', 'get_image', 'get_captions',
+           'caption_block', 'CaptionDataLoaders']
 
 # %% ../../nbs/05_data.block.ipynb #3967bb1c74
 import textwrap
@@ -129,10 +129,14 @@ class ResizeCenter(Resize):
         super().__init__(size, method=ResizeMethod.Crop, resamples=resamples, **kwargs)
     def before_call(self, b, split_idx): super().before_call(b, split_idx); self.pcts = 0.5, 0.5
 
-# %% ../../nbs/05_data.block.ipynb #5a3ad9fa3e
+# %% ../../nbs/05_data.block.ipynb #cf4909d326
+def plain_text(s:str)->str: # For matplotlib, which takes what stands between two dollar signs for a formula
+    "Text that is drawn as it is"
+    return str(s).replace('$', r'\$')
+
 def caption_text(lines, width:int=38)->str: # Captions, and characters a line
     "Captions as lines short enough to stand below a picture"
-    return '\n'.join(textwrap.fill(o, width, initial_indent='· ', subsequent_indent='  ') for o in lines)
+    return '\n'.join(textwrap.fill(plain_text(o), width, initial_indent='· ', subsequent_indent='  ') for o in lines)
 
 def caption_grid(n, ncols=None, nrows=None, figsize=None): # Axes for `n` pictures with captions below
     ncols = ncols or min(n, 3)
