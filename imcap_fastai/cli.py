@@ -194,7 +194,7 @@ def caption_cmd(args=None):
     "Entry point of `imcap_caption`"
     return _guard(caption, caption_parser().parse_args(args))
 
-# %% ../nbs/60_cli.ipynb #c825b06f1a
+# %% ../nbs/60_cli.ipynb #898c5c94fe
 EVAL_HELP = """Score an exported captioner with the field's reference scorer: BLEU-1 to 4, METEOR, ROUGE-L and CIDEr, one row a beam size, with 95 %
 intervals, and below them what one caption for all images and what people would get.
 
@@ -211,8 +211,8 @@ exit codes: 0 done, 1 a mistake that the message explains, 2 wrong options, 130 
     p.add_argument('data', help="folder, file, or 'shapes'")
     p.add_argument('--split', choices=['train', 'valid', 'test'], default='valid', help='images to score (%(default)s)')
     p.add_argument('--beam-sizes', type=I, nargs='+', default=[1, 2, 3, 4, 5], metavar='N', help='(1 2 3 4 5)')
-    p.add_argument('--max-len', type=I, default=30, metavar='N', help='most tokens of a caption (%(default)s)')
-    p.add_argument('--length-penalty', type=float, default=0., metavar='X', help='divide log-probabilities by length to this power (%(default)s)')
+    p.add_argument('--max-len', type=I, metavar='N', help='most tokens of a caption (as exported, else 30)')
+    p.add_argument('--length-penalty', type=float, metavar='X', help='divide log-probabilities by length to this power (as exported, else 0)')
     p.add_argument('--no-meteor', action='store_true', help='leave METEOR out: it takes ten seconds to start')
     p.add_argument('--out', metavar='FILE', help='the card as JSON, for programs and for --against')
     p.add_argument('--report', metavar='FILE', help='the card as an HTML page with plots')
