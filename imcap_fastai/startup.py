@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['light_imports', 'start']
 
-# %% ../nbs/00_startup.ipynb #8351a72f4e
-import os, sys, types, warnings
+# %% ../nbs/00_startup.ipynb #23c0030aeb
+import gc, os, sys, types, warnings
 from contextlib import contextmanager
 from importlib import import_module
 
-# %% ../nbs/00_startup.ipynb #75f65b4703
+# %% ../nbs/00_startup.ipynb #42676d041f
 class _Later(types.ModuleType):
     "Stands in for a module: what is taken from it imports the module when it is used"
     def __getattr__(self, name):
@@ -19,7 +19,7 @@ class _Later(types.ModuleType):
         if sys.modules.get(self.__name__) is not self: return real()
         return lambda *args, **kwargs: real()(*args, **kwargs)
 
-_LATER = ('torch._dynamo', 'torch._dynamo.utils', 'sklearn', 'sklearn.metrics', 'sklearn.model_selection', 'scipy.stats')
+_LATER = ('torch._dynamo', 'torch._dynamo.utils', 'sklearn', 'sklearn.metrics', 'sklearn.model_selection', 'scipy.stats', 'scipy.ndimage')
 
 @contextmanager
 def light_imports():
@@ -34,10 +34,13 @@ def light_imports():
         for n,m in put.items():
             if sys.modules.get(n) is m: del sys.modules[n]
 
-# %% ../nbs/00_startup.ipynb #b9ab71d093
+# %% ../nbs/00_startup.ipynb #b77222a9bb
 def start():
     "Set up a process that only captions, and import fastai lightly. Call it before torch is imported"
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     warnings.filterwarnings('ignore', message='.*torch.jit.script.*') # our dependencies' note to each other
     if any(n in sys.modules for n in ('torchvision', 'fastai.vision.learner')): return # too late: somebody has imported them
-    with light_imports(): import_module('fastai.vision.all')
+    gc.disable() # modules stay: to look for garbage among millions of new objects takes a tenth of the time
+    try:
+        with light_imports(): import_module('fastai.vision.all')
+    finally: gc.freeze(); gc.enable()
