@@ -184,7 +184,7 @@ def data_hash(refs)->str: # For each image its raw captions
     "Short sha256 of the references, in their order"
     return hashlib.sha256(json.dumps([list(r) for r in refs]).encode()).hexdigest()[:8]
 
-# %% ../nbs/33_scorecard.ipynb #45a43ff205
+# %% ../nbs/33_scorecard.ipynb #16dc155f33
 def _notes_of(refs, asked, times): # Why a row or a column is not there, apart from METEOR
     out = ["CIDEr weighs words by how rare they are among the images: of a single image it is 0"] if len(refs) == 1 else []
     single = sum(len(r) < 2 for r in refs)
@@ -212,7 +212,7 @@ def score_captions(
     toks, notes = [[next(it) for _ in r] for r in refs], ([why] if why else []) + _notes_of(refs, yardsticks, times)
     todo = {name(k): [(toks, [next(it) for _ in refs])] for k in said}
     main = name(next(iter(said)) if main is None else main)
-    details = dict(images=len(refs), tok=tok, data=data_hash(refs), **{k: v for k,v in (details or {}).items()})
+    details = dict(images=len(refs), tok=tok, data=data_hash(refs), **(details or {}))
     if yardsticks:
         best, texts = best_constant(toks, it := list(it)), dict(zip(it, cands))
         notes.append(f'constant: "{texts[best]}", the best of {len(texts)} {"references" if candidates is None else "training captions"} by BLEU-4')
@@ -257,7 +257,7 @@ def _check_texts(refs, said, candidates, names, main):
     if main is not None and main not in names: raise CaptionError(f"main={main!r} is none of the rows. {did_you_mean(main, names)}")
     if candidates is not None and not _texts(candidates): raise CaptionError("candidates for the constant caption must be a list of one or more texts")
 
-# %% ../nbs/33_scorecard.ipynb #b891285076
+# %% ../nbs/33_scorecard.ipynb #746727795f
 @patch
 def compare(self:ScoreCard,
     other:ScoreCard,      # The card to compare with
@@ -274,12 +274,11 @@ def compare(self:ScoreCard,
     if times < 1: raise CaptionError(f"{times=}: a bootstrap draws once or more; 1000 is the default")
     width = min(s.shape[1] for s in a.sums + b.sums) # without METEOR if one lacks it
     if width > 12 and java_fault(_METEOR_JAR): width = 12
-    cut = [[s[:, :width] for s in r.sums] for r in (a, b)]
-    drawn = bootstrap_sums(cut[0] + cut[1], times, seed)
-    mean = lambda sums: {k: np.mean([scores_of(s, a.n)[k] for s in sums], 0) for k in scores_of(sums[0], a.n)}
-    pt = [mean([s.sum(0) for s in o]) for o in cut]
-    d = {k: mean(drawn[len(cut[0]):])[k] - v for k,v in mean(drawn[:len(cut[0])]).items()}
-    return pd.DataFrame([_verdict(float(pt[0][k]), float(pt[1][k]), x, level, a.n) for k,x in d.items()], index=[_NAMES[k] for k in d])
+    cut = [CardRow([s[:, :width] for s in r.sums], r.looks, r.lengths) for r in (a, b)]
+    drawn = bootstrap_sums(cut[0].sums + cut[1].sums, times, seed)
+    (here, here_drawn), (there, there_drawn) = ((r.scores(), r.scores(d)) for r,d in zip(cut, (drawn[:len(a.sums)], drawn[len(a.sums):])))
+    rows = [_verdict(float(here[k]), float(there[k]), there_drawn[k] - here_drawn[k], level, a.n) for k in here]
+    return pd.DataFrame(rows, index=[_NAMES[k] for k in here])
 
 def _pick(card, row): # A row by name
     row = row or card.main
