@@ -28,4 +28,5 @@ from .interpret import *
 from .evaluate import *
 from .doctor import *
 from .inference import *
+from .options import *
 from .training import *

@@ -12,7 +12,8 @@ from .core import CaptionError, did_you_mean
 from .data.resize import resize_tree
 from .scorecard import load_card
 from .inference import load_captioner
-from .training import DEFAULTS, OPTIONS, READING, options, read_data, recipe_names, train_captioner
+from .options import DEFAULTS, OPTIONS, READING, recipe_names
+from .training import options, read_data, train_captioner
 
 # %% auto #0
 __all__ = ['TRAIN_HELP', 'TRAIN_EXAMPLES', 'CAPTION_HELP', 'CAPTION_EXAMPLES', 'IMAGE_TYPES', 'EVAL_HELP', 'add_options',
@@ -246,13 +247,14 @@ def resize_parser():
     p.add_argument('src', help='folder of images')
     p.add_argument('dest', help='folder to write, with the same names below it')
     p.add_argument('--max-size', type=_number(int), default=256, metavar='N', help='longest side in pixels (%(default)s)')
+    p.add_argument('--square', action='store_true', help='stretch every image to N × N pixels, as recipe C has it')
     p.add_argument('--workers', type=_number(int), default=os.cpu_count(), metavar='N', help='processes (%(default)s)')
     return p
 
 def resize_cmd(args=None):
     "Entry point of `imcap_resize`"
     def f(a):
-        res = resize_tree(a.src, a.dest, max_size=a.max_size, n_workers=a.workers)
+        res = resize_tree(a.src, a.dest, max_size=a.max_size, n_workers=a.workers, square=a.square)
         print(f"{res['shrunk']} shrunk, {res['copied']} copied, {res['kept']} done before, {len(res['faults'])} could not be read")
         return int(bool(res['faults']))
     return _guard(f, resize_parser().parse_args(args))

@@ -8,11 +8,11 @@ import sys
 from collections import Counter
 import torch
 from torch import Tensor
-from fastai.torch_core import TensorBase
+from fastai.torch_core import TensorBase, default_device
 
 # %% auto #0
 __all__ = ['PAD', 'UNK', 'BOS', 'EOS', 'SPECIALS', 'PAD_IDX', 'UNK_IDX', 'BOS_IDX', 'EOS_IDX', 'CaptionError', 'did_you_mean',
-           'Vocab', 'TensorCaption', 'TensorFeatures', 'pad_captions', 'show_progress']
+           'Vocab', 'TensorCaption', 'TensorFeatures', 'pad_captions', 'show_progress', 'best_device']
 
 # %% ../nbs/00_core.ipynb #cb3f691310
 PAD, UNK, BOS, EOS = SPECIALS = ('xxpad', 'xxunk', 'xxbos', 'xxeos')
@@ -104,3 +104,18 @@ def show_progress(it,         # What to iterate over
     bar = progress_bar(it, total=total, leave=False)
     bar.comment = comment
     return bar
+
+# %% ../nbs/00_core.ipynb #6a5e7bb0
+def best_device(
+    name=None # 'cuda', 'cuda:1', 'mps', 'cpu' or a `torch.device`; None or 'auto' for the best there is
+)->torch.device:
+    "The device to compute on; a `CaptionError` if the one named is not here"
+    if name is None or str(name) == 'auto': return default_device()
+    try: device = torch.device(name)
+    except RuntimeError as e: raise CaptionError(f"device={name!r}: give 'auto', 'cuda', 'cuda:1', 'mps' or 'cpu'") from e
+    here = dict(cpu=1, cuda=torch.cuda.device_count(), mps=int(torch.backends.mps.is_available()))
+    if device.type not in here: raise CaptionError(f"device={name!r}: give 'auto', 'cuda', 'cuda:1', 'mps' or 'cpu'")
+    if (device.index or 0) < here[device.type]: return device
+    there = ', '.join(k for k,n in here.items() if n)
+    why = "; PyTorch's CUDA build and an NVIDIA driver are needed" if device.type == 'cuda' and not here['cuda'] else ''
+    raise CaptionError(f"device={name!r} is not here (there is: {there}{why}). Leave it out for the best there is")

@@ -4,14 +4,15 @@
 
 # %% ../nbs/20_decode.ipynb #b6ba595524
 from __future__ import annotations
-import math
+import inspect, math
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 import torch
 from torch import Tensor
-from .core import CaptionError, PAD_IDX, UNK_IDX, BOS_IDX, EOS_IDX
+from .core import CaptionError, PAD_IDX, UNK_IDX, BOS_IDX, EOS_IDX, did_you_mean
 
 # %% auto #0
-__all__ = ['Hypothesis', 'sample', 'greedy', 'beam_search']
+__all__ = ['Hypothesis', 'greedy', 'beam_search', 'search', 'is_sampling', 'search_options']
 
 # %% ../nbs/20_decode.ipynb #1cf2145f20
 @dataclass
@@ -30,66 +31,137 @@ class Hypothesis:
     def words(self): return self.ids[:-1] if self.finished else self.ids # Ids without `xxeos`
 
 # %% ../nbs/20_decode.ipynb #6e3a5fc078
-def _next_log_probs(logits, t, min_len, allow_unk):
+def _next_log_probs(logits, t, min_len, allow_unk, said=None, ngram=0):
     "Log-probabilities `(rows, V)` of the words that may come at step `t` (0 is the first word)"
     lp = logits.float().log_softmax(-1)
+    end = lp[:, EOS_IDX].clone()
     lp[:, [PAD_IDX, BOS_IDX] if allow_unk else [PAD_IDX, BOS_IDX, UNK_IDX]] = -torch.inf
     if t < min_len: lp[:, EOS_IDX] = -torch.inf
+    if not ngram: return lp
+    lp = _ban_repeats(lp, said, ngram)
+    stuck = lp.isneginf().all(1)
+    lp[stuck, EOS_IDX] = end[stuck] # a caption that may say nothing more ends
     return lp
 
 def _longest(decoder, max_len):
     "Some decoders know only so many positions"
     return min(max_len, getattr(decoder, 'max_len', None) or max_len)
 
-def _check(beam_size, max_len, min_len, n_best, length_penalty=0.):
-    if not math.isfinite(length_penalty): raise CaptionError(f"length_penalty must be a number, got {length_penalty}")
+# %% ../nbs/20_decode.ipynb #653abc1f79
+def _ban_repeats(lp, said, n): # `(rows, V)`; word ids said so far `(rows, t)`; words of an n-gram
+    "Take out the words that would repeat an n-gram of their own caption"
+    if said.shape[1] < n: return lp
+    ngrams = said.unfold(1, n, 1)                       # (rows, t) -> (rows, t-n+1, n)
+    last = said[:, said.shape[1]-n+1:]                  # (rows, n-1) the words that the next one would follow
+    same = (ngrams[..., :-1] == last[:, None]).all(-1)  # (rows, t-n+1)
+    again = torch.where(same, ngrams[..., -1], PAD_IDX) # padding is never said anyway
+    return lp.scatter(1, again, -torch.inf)
+
+# %% ../nbs/20_decode.ipynb #1ac285ec
+def _check(beam_size, max_len, min_len, n_best, length_penalty=0., no_repeat_ngram_size=0):
+    whole = dict(beam_size=beam_size, max_len=max_len, min_len=min_len, n_best=n_best, no_repeat_ngram_size=no_repeat_ngram_size)
+    for name, v in whole.items():
+        if not isinstance(v, Integral) or isinstance(v, bool): raise CaptionError(f"{name} must be a whole number, got {v!r}")
+    if not isinstance(length_penalty, Real) or not math.isfinite(length_penalty):
+        raise CaptionError(f"length_penalty must be a number, got {length_penalty}")
     if beam_size < 1 or max_len < 1: raise CaptionError(f"beam_size and max_len must be at least 1, got {beam_size} and {max_len}")
     if not 0 <= min_len <= max_len: raise CaptionError(f"min_len must lie between 0 and max_len={max_len}, got {min_len}")
     if not 1 <= n_best <= beam_size: raise CaptionError(f"n_best must lie between 1 and beam_size={beam_size}, got {n_best}")
+    if no_repeat_ngram_size < 0:
+        raise CaptionError(f"no_repeat_ngram_size must be 0 (repeats are allowed) or more, got {no_repeat_ngram_size}")
 
-# %% ../nbs/20_decode.ipynb #653abc1f79
+def _check_sampling(temperature, top_k, top_p):
+    if not isinstance(temperature, Real) or not 0 <= temperature < math.inf:
+        raise CaptionError(f"temperature must be 0 (greedy) or more, got {temperature!r}")
+    if top_k is not None and (not isinstance(top_k, Integral) or top_k < 1):
+        raise CaptionError(f"top_k must be a whole number from 1 up, got {top_k!r}")
+    if top_p is not None and (not isinstance(top_p, Real) or not 0 < top_p <= 1):
+        raise CaptionError(f"top_p must be more than 0 and at most 1, got {top_p!r}")
+
+# %% ../nbs/20_decode.ipynb #79358892
+def _nucleus(lp, top_k, top_p): # Log-probabilities `(rows, V)`
+    "Keep only the words to draw from"
+    if top_k: lp = lp.masked_fill(lp < lp.topk(min(top_k, lp.shape[1]))[0][:, -1:], -torch.inf)
+    if top_p is None or top_p == 1: return lp
+    ranked, order = lp.softmax(-1).sort(descending=True, stable=True)
+    before = ranked.cumsum(-1) - ranked                                     # the likeliest word has nothing before it, and always stays
+    return lp.masked_fill((before >= top_p).gather(1, order.argsort(1)), -torch.inf) # ranks -> words
+
+def _draw(lp, u, temperature, top_k, top_p): # Log-probabilities `(rows, V)`, numbers from [0, 1) `(rows,)`
+    "Next word of each row: the first at which the cumulated probability exceeds `u`"
+    if temperature == 0: return lp.argmax(-1)
+    cumulated = _nucleus(lp / temperature, top_k, top_p).softmax(-1).double().cumsum(-1)
+    return torch.searchsorted(cumulated, u[:, None].to(cumulated) * cumulated[:, -1:], right=True)[:, 0]
+
+class _Noise:
+    "Numbers from [0, 1) for `rows` captions. With a seed the draws of each image are the same in whatever batch it is"
+    def __init__(self, T, B, n, device, generator, seed): # Steps, images, captions per image
+        self.rows, self.device, self.generator, self.drawn = B*n, device, generator, None
+        if seed is None: return
+        own = torch.rand(T, n, generator=torch.Generator().manual_seed(seed))
+        self.drawn = own.repeat(1, B).to(device)                            # (T, n) -> (T, B·n)
+
+    def __call__(self, t, live): # Step, rows that still go on
+        if self.drawn is not None: return self.drawn[t, live]
+        return torch.rand(self.rows, generator=self.generator, device=self.device)[live]
+
+# %% ../nbs/20_decode.ipynb #ade80fd2
 @torch.no_grad()
 def sample(
     decoder,              # Anything with `init_state` and `step`
     feats,                # Features `(B, P, D)`
-    max_len:int=30,       # Most tokens of a caption, the end token counted
+    max_len:int=30,       # Length limit in tokens, the end token counted
     min_len:int=1,        # Fewest words of a caption
     temperature:float=1., # 0 is greedy
     top_k:int=None,       # Draw from the `top_k` likeliest words only
+    top_p:float=None,     # Draw from the fewest likeliest words that hold this share of the probability
+    n:int=1,              # Captions drawn per image
+    no_repeat_ngram_size:int=0, # As in `beam_search`
     allow_unk:bool=False, # May `xxunk` be said?
-    generator=None        # `torch.Generator`, to reproduce a draw
-)->list:                  # `B` lists of one `Hypothesis`
-    "Draw one caption an image"
+    generator=None,       # `torch.Generator`, to reproduce a draw
+    seed:int=None         # Reproduces the draws of each image, whatever others are in its batch
+)->list:                  # `B` lists of `n` `Hypothesis`, the likeliest first
+    "Draw captions for each image"
     max_len = _longest(decoder, max_len)
-    _check(1, max_len, min_len, 1)
-    state, live = decoder.init_state(feats), torch.arange(len(feats), device=feats.device)
-    tokens, hyps = torch.full_like(live, BOS_IDX), [Hypothesis([], [], 0., []) for _ in live]
+    _check(n, max_len, min_len, n, 0., no_repeat_ngram_size)
+    _check_sampling(temperature, top_k, top_p)
+    B, device = len(feats), feats.device
+    state = decoder.init_state(feats)
+    if n > 1: state = state.keep(torch.arange(B, device=device).repeat_interleave(n)) # each image n times
+    noise = _Noise(max_len, B, n, device, generator, seed) if temperature else None
+    live = torch.arange(B*n, device=device)
+    tokens = torch.full_like(live, BOS_IDX)
+    said = tokens.new_empty(B*n, 0)
+    hyps = [Hypothesis([], [], 0., []) for _ in live]
     for t in range(max_len):
         logits, state, alpha = decoder.step(tokens, state)
-        lp = _next_log_probs(logits, t, min_len, allow_unk)
-        tokens = _draw(lp, temperature, top_k, generator)
-        picked, ids = lp.gather(1, tokens[:, None])[:, 0].tolist(), tokens.tolist()
-        for r,i in enumerate(live.tolist()):
-            hyps[i].ids.append(ids[r]); hyps[i].log_probs.append(picked[r])
-            if alpha is not None: hyps[i].attention.append(alpha[r])
+        lp = _next_log_probs(logits, t, min_len, allow_unk, said, no_repeat_ngram_size)
+        tokens = _draw(lp, noise(t, live) if temperature else None, temperature, top_k, top_p)
+        _take_down(hyps, live, lp, tokens, alpha)
+        if no_repeat_ngram_size: said = torch.cat([said, tokens[:, None]], 1)  # (rows, t) -> (rows, t+1)
         go = (tokens != EOS_IDX).nonzero()[:, 0]
         if not len(go): break
-        if len(go) < len(live): live, tokens, state = live[go], tokens[go], state.keep(go)
-    return [[_close(h)] for h in hyps]
+        if len(go) == len(live): continue
+        live, tokens, said, state = live[go], tokens[go], said[go], state.keep(go)
+    done = [_close(h) for h in hyps]
+    return [sorted(done[i:i+n], key=lambda h: -h.log_prob) for i in range(0, B*n, n)]
 
-# %% ../nbs/20_decode.ipynb #f9d2b53b4e
-def _draw(lp, temperature, top_k, generator):
-    "Next token of each row"
-    if temperature == 0: return lp.argmax(-1)
-    if top_k: lp = lp.masked_fill(lp < lp.topk(min(top_k, lp.shape[1]))[0][:, -1:], -torch.inf)
-    return torch.multinomial((lp / temperature).softmax(-1), 1, generator=generator)[:, 0]
+# %% ../nbs/20_decode.ipynb #b4e4be9a
+def _take_down(hyps, live, lp, tokens, alpha):
+    "Add this step's words, their log-probabilities and attention to the captions that go on"
+    picked = lp.gather(1, tokens[:, None])[:, 0].tolist()
+    ids = tokens.tolist()
+    for row, i in enumerate(live.tolist()):
+        hyps[i].ids.append(ids[row])
+        hyps[i].log_probs.append(picked[row])
+        if alpha is not None: hyps[i].attention.append(alpha[row])
 
 def _close(h):
     h.score = h.log_prob
     h.attention = torch.stack(h.attention).cpu() if h.attention else None
     return h
 
-def greedy(decoder, feats, **kwargs)->list: # `max_len`, `min_len`, `allow_unk` as in `sample`
+def greedy(decoder, feats, **kwargs)->list: # `max_len`, `min_len`, `no_repeat_ngram_size`, `allow_unk` as in `sample`
     "The likeliest word at each step"
     return sample(decoder, feats, temperature=0, **kwargs)
 
@@ -159,22 +231,75 @@ def beam_search(
     min_len:int=1,          # Fewest words of a caption
     length_penalty:float=0.,# Scores are Σ log p / length**length_penalty
     n_best:int=1,           # Hypotheses returned an image
+    no_repeat_ngram_size:int=0, # Say no n-gram of this many words twice in a caption; 0 allows it
     allow_unk:bool=False    # May `xxunk` be said?
 )->list:                    # `B` lists of up to `n_best` `Hypothesis`, best first
     "Search all images of the batch at once"
     max_len = _longest(decoder, max_len)
-    _check(beam_size, max_len, min_len, n_best, length_penalty)
+    _check(beam_size, max_len, min_len, n_best, length_penalty, no_repeat_ngram_size)
     B, k, dev = len(feats), beam_size, feats.device
     beam, state = _Beam(B, k, max_len, dev), decoder.init_state(feats).expand(k)
     tokens = torch.full((B*k,), BOS_IDX, device=dev)
+    said = tokens.new_empty(B*k, 0)
     for t in range(max_len):
         logits, state, alpha = decoder.step(tokens, state)
         beam.look(alpha, B)
-        parent, token = beam.advance(_next_log_probs(logits, t, min_len, allow_unk), length_penalty)
+        lp = _next_log_probs(logits, t, min_len, allow_unk, said, no_repeat_ngram_size)
+        parent, token = beam.advance(lp, length_penalty)
         over = beam.done.all(1) if length_penalty else beam.done[:, :n_best].all(1)
         go = (~over).nonzero()[:, 0]
         if not len(go): break
-        state = state.select((parent + torch.arange(len(parent), device=dev)[:, None]*k).flatten()) # (b, k) -> (b·k,)
-        if len(go) < len(over): beam.keep(go); state, token = state.keep(go), token[go]
+        rows = (parent + torch.arange(len(parent), device=dev)[:, None]*k).flatten() # (b, k) -> (b·k,)
+        state = state.select(rows)
+        if no_repeat_ngram_size:
+            said = torch.cat([said[rows], token.flatten()[:, None]], 1)              # (b·k, t) -> (b·k, t+1)
+        if len(go) < len(over):
+            beam.keep(go)
+            state, token = state.keep(go), token[go]
+            said = said.unflatten(0, (-1, k))[go].flatten(0, 1)                      # (b·k, t) -> (b, k, t) -> (b', k, t) -> (b'·k, t)
         tokens = token.flatten() # (b, k) -> (b·k,)
     return _harvest(beam, n_best)
+
+# %% ../nbs/20_decode.ipynb #e67938b4
+def search(
+    decoder,                    # Anything with `init_state` and `step`
+    feats,                      # Features `(B, P, D)`
+    beam_size:int=3,            # Hypotheses kept per image; 1 is greedy
+    max_len:int=30,             # Length limit in tokens, the end token counted
+    min_len:int=1,              # Fewest words of a caption
+    length_penalty:float=0.,    # Captions are ranked by Σ log p / length**length_penalty
+    n_best:int=1,               # Captions returned per image; a narrower beam is widened to it
+    no_repeat_ngram_size:int=0, # Say no n-gram of this many words twice in a caption; 0 allows it
+    allow_unk:bool=False,       # May `xxunk` be said?
+    temperature:float=None,     # Draw at random; below 1 likely words become likelier, 0 is greedy
+    top_k:int=None,             # Draw from the `top_k` likeliest words
+    top_p:float=None,           # Draw from the fewest likeliest words that hold this share of the probability
+    seed:int=None               # Of the draws
+)->list:                        # `B` lists of up to `n_best` `Hypothesis`, best first
+    "Beam search; or `n_best` random draws if `temperature`, `top_k` or `top_p` is given"
+    common = dict(max_len=max_len, min_len=min_len, no_repeat_ngram_size=no_repeat_ngram_size, allow_unk=allow_unk)
+    _check(max(beam_size, n_best), max_len, min_len, n_best, length_penalty, no_repeat_ngram_size)
+    if is_sampling(dict(temperature=temperature, top_k=top_k, top_p=top_p)):
+        return sample(decoder, feats, temperature=1. if temperature is None else temperature, top_k=top_k, top_p=top_p, n=n_best,
+                      seed=seed, **common)
+    return beam_search(decoder, feats, max(beam_size, n_best), length_penalty=length_penalty, n_best=n_best, **common)
+
+def is_sampling(opts:dict)->bool: # Options of `search`
+    "Do these options ask for random draws?"
+    return any(opts.get(k) is not None for k in ('temperature', 'top_k', 'top_p'))
+
+def search_options(
+    opts:dict,          # Options of `search`, as somebody gave them
+    defaults:dict=None  # What holds for those not given
+)->dict:                # All options that are not None
+    "Check the names, and what excludes each other; whoever asks for draws means no beam, and the other way round"
+    known = list(inspect.signature(search).parameters)[2:]
+    for k in opts:
+        if k not in known: raise CaptionError(f"there is no search option {k!r}. {did_you_mean(k, known)}")
+    given = {k: v for k,v in opts.items() if v is not None}
+    if is_sampling(given):
+        for k, plain in dict(beam_size=1, length_penalty=0).items():
+            if given.get(k, plain) != plain: raise CaptionError(f"{k}={given[k]} belongs to beam search, but temperature, top_k and top_p ask "
+                                                              "for random draws: give one or the other")
+    idle = ('beam_size', 'length_penalty') if is_sampling(given) else ('temperature', 'top_k', 'top_p', 'seed') if 'beam_size' in given else ()
+    return {**{k: v for k,v in (defaults or {}).items() if k not in idle}, **given}

@@ -32,10 +32,9 @@ from .features import FeatureStore, image_file, item_files, store_key, stored_dl
 from .learner import CaptionLearner, keep_modes
 
 # %% auto #0
-__all__ = ['STATUSES', 'CHECKS', 'Finding', 'Report', 'untouched', 'Untold', 'Exam', 'word_entropies', 'check_weights',
-           'check_learning', 'check_same_caption', 'check_endings', 'check_normalisation', 'check_alignment',
-           'check_vocabulary', 'check_unknown_words', 'check_length', 'check_captions', 'check_attention',
-           'check_frozen_encoder', 'thumbnail', 'is_plain', 'near_pairs', 'check_overlap_by_file',
+__all__ = ['Report', 'Untold', 'word_entropies', 'check_weights', 'check_learning', 'check_same_caption', 'check_endings',
+           'check_normalisation', 'check_alignment', 'check_vocabulary', 'check_unknown_words', 'check_length',
+           'check_captions', 'check_attention', 'check_frozen_encoder', 'near_pairs', 'check_overlap_by_file',
            'check_overlap_by_look', 'check_image_files', 'check_learning_rate']
 
 # %% ../nbs/44_doctor.ipynb #b6e3761c39
@@ -513,6 +512,7 @@ def check_frozen_encoder(ex):
 # %% ../nbs/44_doctor.ipynb #70b5ac1bf1
 _SIDE, _SAME = 16, .97 # Side of a thumbnail; correlation from which two images are the same
 
+# %% ../nbs/44_doctor.ipynb #9be7b2ec
 def thumbnail(file): # -> (side, side, 3) uint8, and width and height of the image; or why it cannot be read
     "A tiny copy of an image"
     try:
@@ -524,6 +524,7 @@ def thumbnail(file): # -> (side, side, 3) uint8, and width and height of the ima
 
 def is_plain(thumbs): return np.ptp(thumbs, axis=(1, 2)).max(-1) <= 8 # Of one colour, or nearly: `(n, side, side, 3)` -> `(n,)`
 
+# %% ../nbs/44_doctor.ipynb #762f192b
 def near_pairs(a, b, same=_SAME, chunk=4096)->list: # Thumbnails `(n, side, side, 3)` of two splits
     "Positions of pairs that show the same, nearest first; none of plain ones"
     def unit(t):

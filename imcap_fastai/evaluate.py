@@ -67,7 +67,7 @@ def weights_hash(model)->str: # An `nn.Module`
     "Short sha256 of all parameters and buffers: the same weights, the same hash, on any device and in any process"
     return hashlib.sha256(fingerprint(getattr(model, 'module', model).state_dict()).encode()).hexdigest()[:12]
 
-_SEARCH = ('length_penalty', 'max_len', 'min_len', 'allow_unk') # options of the search that change what is said
+_SEARCH = ('length_penalty', 'max_len', 'min_len', 'no_repeat_ngram_size', 'allow_unk') # options of the search that change what is said
 
 def _details(learn, name, refs, beam_sizes, kwargs)->dict:
     "What the scores depend on, besides the texts"

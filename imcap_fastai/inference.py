@@ -12,18 +12,18 @@ from shutil import copymode
 from threading import Lock
 import numpy as np, pandas as pd, torch
 from fastai.learner import load_learner
-from fastai.vision.all import IntToFloatTensor, Normalize, PILImage, Pipeline, RandomCrop, Resize, TensorImage, ToTensor, default_device
+from fastai.vision.all import IntToFloatTensor, Normalize, PILImage, Pipeline, RandomCrop, Resize, TensorImage, ToTensor
 from PIL import Image
 from fastcore.basics import patch
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch.overrides import TorchFunctionMode
-from .core import CaptionError, SPECIALS, Vocab, did_you_mean, show_progress
+from .core import CaptionError, SPECIALS, Vocab, best_device, show_progress
 from .shapes import random_scene
 from .text import CaptionTokenizer
 from .data.sources import open_image
-from .data.block import ResizeCenter, caption_block
-from .decode import beam_search
+from .data.block import ResizeCenter, ResizeRandomCrop, caption_block
+from .decode import is_sampling, search_options
 from .learner import Caption, CaptionLearner, NOTE, caption_learner, library_versions
 from .interpret import seen_part
 from .evaluate import weights_hash
@@ -59,7 +59,7 @@ class Captioner:
     def caption(self,
         image,             # File, bytes, PIL image or array; or a list of them
         beam_size:int=None,# 1 is greedy (default: as exported, else 3)
-        **kwargs           # `n_best` (default: `beam_size`), `max_len`, `min_len`, `length_penalty` (default: as exported)
+        **kwargs           # Other options of `search`, such as `temperature` (default: as exported; `n_best`: `beam_size`)
     )->Caption:            # Or a list of them
         "Caption one image, or a list of images"
         many = isinstance(image, (list, tuple))
@@ -69,7 +69,8 @@ class Captioner:
     def captions(self, images, beam_size:int=None, bs:int=16, progress=False, on_error=None, **kwargs)->list:
         "Caption many images in batches; with `on_error(image, exception)` a bad one gives None and the others go on"
         res, images = [None]*len(images), list(images)
-        kwargs = {'n_best': beam_size or self.decoding['beam_size'], 'beam_size': beam_size, **kwargs}
+        opts = search_options({'beam_size': beam_size, **kwargs}, self.decoding)
+        kwargs = {'n_best': 1 if is_sampling(opts) else opts['beam_size'], 'beam_size': beam_size, **kwargs}
         starts = range(0, len(images), bs)
         for i in show_progress(starts, 'captioning', len(starts)) if progress and len(starts) > 1 else starts:
             good = {}
@@ -82,6 +83,15 @@ class Captioner:
             for j,c in zip(good, self.learn.captions(list(good.values()), bs=bs, progress=False, **kwargs)): res[j] = c
         return res
 
+    def to(self, device=None): # A device's name; None for the best there is
+        "Caption on `device` from now on"
+        device = best_device(device)
+        self.learn.model.to(device)
+        self.learn.dls.to(device)
+        return self
+
+    @property
+    def device(self): return next(self.learn.model.parameters()).device
     @property
     def vocab(self): return self.learn.num.vocab
     @property
@@ -93,13 +103,6 @@ class Captioner:
     def __repr__(self): return f"Captioner({self.learn.model.encoder.name}, {self.learn.model.decoder.name}, {len(self.vocab)} words)"
 
 # %% ../nbs/50_inference.ipynb #983dc1c11f
-def _search_options(opts)->dict:
-    "Options of `beam_search`, with the names checked"
-    known = [k for k in inspect.signature(beam_search).parameters if k not in ('decoder', 'feats')]
-    for k in opts:
-        if k not in known: raise CaptionError(f"there is no search option {k!r}. {did_you_mean(k, known)}")
-    return dict(opts)
-
 @patch
 def prepare(self:Captioner, image)->TensorImage: # Anything that `open_image` takes -> `(3, H, W)` of bytes
     "An image as the model takes it, but for the normalisation"
@@ -109,14 +112,14 @@ def prepare(self:Captioner, image)->TensorImage: # Anything that `open_image` ta
 @patch
 def caption_each(self:Captioner,
     images:list,  # From `prepare`
-    options:list  # For each image `beam_size`, `n_best` and other options of `beam_search`
+    options:list  # For each image `beam_size`, `n_best` and other options of `search`
 )->list:          # `Caption`s
     "Caption one batch of images, each with options of its own"
     if len(images) != len(options): raise CaptionError(f"{len(images)} images and {len(options)} options: one for each image")
     if not images: return []
     dl = self.learn.dls.valid
     x = Pipeline(dl.after_batch.fs, split_idx=1)((TensorImage(torch.stack(list(images))).to(dl.device),))[0] # (B, 3, H, W)
-    return self.learn._caption_batch(x, [_search_options(o) for o in options])
+    return self.learn._caption_batch(x, [search_options(o) for o in options])
 
 # %% ../nbs/50_inference.ipynb #3bbebf201a
 @patch
@@ -129,7 +132,7 @@ def show_attention(self:Captioner,
     return self.learn.show_attention(open_image(image), fname, **kwargs)
 
 # %% ../nbs/50_inference.ipynb #9ee51ffd02
-_TFMS = {t.__name__: t for t in (Resize, ResizeCenter, RandomCrop)}
+_TFMS = {t.__name__: t for t in (Resize, ResizeCenter, RandomCrop, ResizeRandomCrop)}
 
 def _tfm_to_dict(f)->dict: # An item transform
     "A resizing transform in words"
@@ -182,7 +185,7 @@ def export_captioner(
     path, was = Path(path), learn.decoding
     if path.exists() and not path.is_dir(): raise CaptionError(f"{path} is a file: name a folder")
     if hasattr(learn, 'feature_cache'): learn.feature_cache.restore()
-    learn.decoding = {**was, **_search_options(decoding)}
+    learn.decoding = {**was, **search_options(decoding)}
     try:
         spec = _describe(learn)
         path.mkdir(parents=True, exist_ok=True)
@@ -238,7 +241,7 @@ def _read_spec(path)->dict: # Folder
             raise CaptionError(f"{path/f} is not the file that was exported: it was cut off or changed. Copy or export it again")
     return spec
 
-def _load_folder(path, cpu, spec)->CaptionLearner: # `spec` from `_read_spec`
+def _load_folder(path, spec)->CaptionLearner: # `spec` from `_read_spec`; on the CPU
     try:
         enc, dec = {k: spec['encoder'][k] for k in ('arch', 'cut', 'grid')}, dict(spec['decoder'])
         block = caption_block(tokenizer=CaptionTokenizer(**spec['tokenizer']), vocab=Vocab(spec['words']),
@@ -254,20 +257,19 @@ def _load_folder(path, cpu, spec)->CaptionLearner: # `spec` from `_read_spec`
     except CaptionError: raise
     except (SafetensorError, RuntimeError, TypeError, KeyError, AttributeError, ValueError) as e:
         raise CaptionError(f"{path} cannot be built ({type(e).__name__}: {e}): export it again") from e
-    learn.dls, learn.decoding = dls.new_empty(), _search_options(spec['decoding'])
-    if not cpu: learn.model.to(default_device()); learn.dls.to(default_device())
+    learn.dls, learn.decoding = dls.new_empty(), search_options(spec['decoding'])
     return learn
 
 def _no_norm(dls):
     for dl in dls.loaders: dl.after_batch.fs = dl.after_batch.fs.filter(lambda f: not isinstance(f, Normalize))
 
 # %% ../nbs/50_inference.ipynb #1168babbb3
-def _load_pickle(fname, cpu, diff)->CaptionLearner: # `diff` from `version_differences`
+def _load_pickle(fname, diff)->CaptionLearner: # `diff` from `version_differences`; on the CPU
     "What `learn.export` wrote, or an error that says what to install"
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings('ignore', message='.*insecure pickle module.*')
-            learn = load_learner(fname, cpu=cpu)
+            learn = load_learner(fname, cpu=True)
     except Exception as e:
         missing = f"the package {e.name!r} is missing" if isinstance(e, ModuleNotFoundError) else f"{type(e).__name__}: {e}"
         raise CaptionError(f"{fname} could not be loaded: {missing}. " + (f"It was exported with other versions; install those with: {_install(diff)}"
@@ -284,11 +286,13 @@ def _check_trust(fname, trust, sha256):
 # %% ../nbs/50_inference.ipynb #0d4688c12f
 def load_captioner(
     fname,           # Folder written by `export_captioner`, or file written by `learn.export`
-    cpu:bool=True,   # Load on the CPU, else on the default device
+    device=None,     # 'cuda', 'mps', 'cpu'; default: the best there is
     trust:bool=False,# A file can run code: do you trust it?
-    sha256:str=None  # Load only this very file, or the folder whose `captioner.json` has this hash
+    sha256:str=None, # Load only this very file, or the folder whose `captioner.json` has this hash
+    cpu:bool=None    # `True` is another way to say `device='cpu'`
 )->Captioner:
     "Load an exported captioner, and test it against its golden image if it has one"
+    device = best_device('cpu' if cpu else device)
     fname = Path(fname)
     if not fname.exists(): raise CaptionError(f"there is no captioner at {fname}")
     folder, known = fname.is_dir(), fname/_SPEC if fname.is_dir() else fname
@@ -298,10 +302,10 @@ def load_captioner(
         raise CaptionError(f"{known} has the sha256 {_sha256(known)}, not {sha256}: it is not the captioner that you know")
     if folder: note = _read_spec(fname)
     diff = version_differences(note)
-    learn = _load_folder(fname, cpu, note) if folder else _load_pickle(fname, cpu, diff)
+    learn = _load_folder(fname, note) if folder else _load_pickle(fname, diff)
     if diff:
         warnings.warn(f"{fname} was exported with other versions than those installed ({', '.join(f'{p} {a} -> {b}' for p,(a,b) in diff.items())}); "
                       f"if its captions differ: {_install(diff)}")
     cap = Captioner(learn, dict(image=fname/_GOLDEN, **note['golden']) if folder else None)
-    cap.self_test()
-    return cap
+    cap.self_test() # on the CPU, where it was recorded: a GPU rounds differently
+    return cap.to(device)

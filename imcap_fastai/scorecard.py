@@ -20,8 +20,8 @@ from .metrics import _METEOR_JAR, _tokenize, java_fault, meteor_stats, meteor_of
 from .page import html_figure, write_page
 
 # %% auto #0
-__all__ = ['SCORES', 'caption_sums', 'scores_of', 'bootstrap_sums', 'interval', 'best_constant', 'leave_one_out', 'ends_badly',
-           'variety', 'CardRow', 'ScoreCard', 'signature_line', 'data_hash', 'score_captions', 'load_card']
+__all__ = ['SCORES', 'caption_sums', 'scores_of', 'bootstrap_sums', 'best_constant', 'leave_one_out', 'ends_badly', 'CardRow',
+           'ScoreCard', 'signature_line', 'data_hash', 'score_captions', 'load_card']
 
 # %% ../nbs/33_scorecard.ipynb #6cf2aa77c6
 def caption_sums(
@@ -65,6 +65,7 @@ def bootstrap_sums(
         for o,s in zip(out, sums): o.append(counts @ s)
     return [np.concatenate(o) if o else np.zeros((0, sums[0].shape[1])) for o in out]
 
+# %% ../nbs/33_scorecard.ipynb #ba37b896
 def interval(x, level:float=.95)->tuple: # Scores of the draws -> low, high
     "The middle of what was drawn"
     return tuple(float(q) for q in np.quantile(x, ((1-level)/2, (1+level)/2)))
@@ -116,6 +117,7 @@ def ends_badly(words:list)->bool: # Tokens of a caption, without `xxeos`
     "Does the caption end in a word that something must follow, such as \"a man in a\"? An empty one does too"
     return not words or words[-1] in _OPEN
 
+# %% ../nbs/33_scorecard.ipynb #2e62a7c7
 def variety(hyps:list)->dict: # Token strings
     "What captions of many images look like, whatever they are compared with"
     toks = [h.split() for h in hyps]
@@ -176,7 +178,7 @@ class ScoreCard:
 # %% ../nbs/33_scorecard.ipynb #fa6f27077f
 def signature_line(details:dict)->str:
     "`details` as one line; what is not known or not out of the ordinary is left out"
-    short, plain = {'length_penalty': 'lp'}, {'min_len': 1, 'allow_unk': False, 'seed': None}
+    short, plain = {'length_penalty': 'lp', 'no_repeat_ngram_size': 'ngram'}, {'min_len': 1, 'no_repeat_ngram_size': 0, 'allow_unk': False, 'seed': None}
     return '|'.join(f"{short.get(k, k)}:{','.join(map(str, v)) if isinstance(v, list) else f'{v:g}' if isinstance(v, float) else v}"
                     for k,v in details.items() if v is not None and (k not in plain or v != plain[k]))
 

@@ -4,17 +4,18 @@
 
 # %% auto #0
 __all__ = ['NumericalizeCaptions', 'SampleCaptions', 'pad_batch', 'numericalizer', 'references', 'CaptionDL', 'ResizeCenter',
-           'plain_text', 'caption_text', 'caption_grid', 'show_batch', 'CaptionBlock', 'get_image', 'get_captions',
-           'caption_block', 'CaptionDataLoaders']
+           'ResizeRandomCrop', 'plain_text', 'caption_text', 'caption_grid', 'show_batch', 'CaptionBlock', 'get_image',
+           'get_captions', 'caption_block', 'CaptionDataLoaders']
 
 # %% ../../nbs/05_data.block.ipynb #3967bb1c74
+import random
 import textwrap
 import warnings
 from itertools import takewhile
 import numpy as np, pandas as pd, torch
 from fastcore.all import L, compose
 from fastai.data.all import (DataBlock, DataLoaders, TfmdDL, TransformBlock, Transform, IndexSplitter, TitledStr, delegates)
-from fastai.vision.all import ImageBlock, Resize, ResizeMethod, TensorImage, get_grid, show_batch
+from fastai.vision.all import ImageBlock, RandTransform, Resize, ResizeMethod, TensorImage, get_grid, show_batch
 from PIL import Image
 from plum import dispatch
 from ..core import CaptionError, Vocab, TensorCaption, BOS_IDX, EOS_IDX, pad_captions
@@ -129,6 +130,29 @@ class ResizeCenter(Resize):
         super().__init__(size, method=ResizeMethod.Crop, resamples=resamples, **kwargs)
     def before_call(self, b, split_idx): super().before_call(b, split_idx); self.pcts = 0.5, 0.5
 
+# %% ../../nbs/05_data.block.ipynb #9b77e1e0
+class ResizeRandomCrop(RandTransform):
+    "In training: squish to 8/7 of `size` and crop a random part. Otherwise: squish the whole image to `size`"
+    split_idx, order = None, 1
+    def __init__(self,
+        size,           # Height and width in pixels, or one number for both
+        zoom:float=8/7, # The image is made this much larger before it is cropped
+        **kwargs
+    ):
+        super().__init__(**kwargs)
+        height, width = (size, size) if isinstance(size, int) else size
+        self.size, self.zoom = (width, height), zoom # PIL's order, as fastai's transforms keep it
+
+    def before_call(self, b, split_idx):
+        self.cropping = not split_idx
+        self.pcts = random.random(), random.random()
+
+    def encodes(self, x:Image.Image):
+        if not self.cropping: return x.resize(self.size, Image.Resampling.LANCZOS)
+        large = [round(self.zoom*n) for n in self.size]
+        left, top = (round(pct*(n - m)) for pct, n, m in zip(self.pcts, large, self.size))
+        return x.resize(large, Image.Resampling.LANCZOS).crop((left, top, left + self.size[0], top + self.size[1]))
+
 # %% ../../nbs/05_data.block.ipynb #cf4909d326
 def plain_text(s:str)->str: # For matplotlib, which takes what stands between two dollar signs for a formula
     "Text that is drawn as it is"
@@ -161,7 +185,7 @@ def CaptionBlock(
     "A `TransformBlock` for the captions of an image, given as a list of texts"
     return TransformBlock(type_tfms=[NumericalizeCaptions(tokenizer, vocab, min_freq, max_vocab)],
                           item_tfms=[SampleCaptions(n_caps)] if n_caps else None,
-                          dl_type=CaptionDL, dls_kwargs=dict(before_batch=pad_batch))
+                          dl_type=CaptionDL, dls_kwargs=dict(before_batch=pad_batch, drop_last=False)) # a last short batch counts
 
 # %% ../../nbs/05_data.block.ipynb #4b81b9f373
 def get_image(o): # A row with an `image`, or anything `open_image` takes

@@ -16,30 +16,38 @@ from .sources import open_image
 __all__ = ['resize_tree']
 
 # %% ../../nbs/06_data.resize.ipynb #85395dc4f9
-def _shrink(src:Path, dest:Path, max_size:int, short:bool, quality:int)->bool: # Was it made smaller? `CaptionError` if `src` is no use
+def _new_size(size, max_size:int, short=False, square=False)->tuple: # Width and height -> those wanted
+    "The size of an image once it has been shrunk"
+    if square: return max_size, max_size
+    scale = max_size/(min if short else max)(size)
+    return tuple(size) if scale >= 1 else tuple(max(1, round(scale*n)) for n in size)
+
+def _shrink(src:Path, dest:Path, max_size:int, short:bool, quality:int, square=False)->bool: # Was its size changed? `CaptionError` if `src` is no use
     "Write `src`, shrunk, to `dest`"
     im = open_image(src)
-    scale = max_size/(min if short else max)(im.size)
-    if scale < 1 and dest.suffix.lower() not in _writable(): raise CaptionError(f"{src} cannot be shrunk: Pillow does not write {dest.suffix} files")
+    size = _new_size(im.size, max_size, short, square)
+    kind = _writable().get(dest.suffix.lower())
+    if size != im.size and kind is None: raise CaptionError(f"{src} cannot be shrunk: Pillow does not write {dest.suffix} files")
     part = dest.with_name(f'.{dest.name}.{os.getpid()}.part')
     dest.parent.mkdir(parents=True, exist_ok=True)
     try:
-        if scale >= 1: shutil.copyfile(src, part)
-        else: im.resize([max(1, round(scale*n)) for n in im.size], Image.Resampling.LANCZOS).save(part, _writable()[dest.suffix.lower()], quality=quality)
+        if size == im.size: shutil.copyfile(src, part)
+        else: im.resize(size, Image.Resampling.LANCZOS).save(part, kind, quality=quality)
         os.replace(part, dest)
     finally: part.unlink(missing_ok=True)
-    return scale < 1
+    return size != im.size
 
 def _writable()->dict: # Suffix -> format, of those that Pillow can write
     return {s:f for s,f in Image.registered_extensions().items() if f in Image.SAVE}
 
 # %% ../../nbs/06_data.resize.ipynb #6beaf1d875
-def _finished(src:Path, dest:Path, max_size:int, short:bool)->bool:
+def _finished(src:Path, dest:Path, max_size:int, short:bool, square=False)->bool:
     "Has `src` been shrunk to `dest`?"
     side = min if short else max
     try:
         if os.stat(dest).st_mtime_ns < os.stat(src).st_mtime_ns: return False
-        with Image.open(src) as a, Image.open(dest) as b: return side(b.size) == min(max_size, side(a.size))
+        with Image.open(src) as a, Image.open(dest) as b:
+            return b.size == (max_size, max_size) if square else side(b.size) == min(max_size, side(a.size))
     except Exception: return False # whatever is wrong will be said when it is done again
 
 # %% ../../nbs/06_data.resize.ipynb #4bc694bbb6
@@ -69,7 +77,8 @@ def resize_tree(
     short:bool=False,     # Is `max_size` for the shorter side? (for cropping squares later)
     quality:int=90,       # Of JPEG and WebP files
     others:bool=False,    # Copy all other files too (captions, lists)?
-    progress:bool=True    # Show a progress bar?
+    progress:bool=True,   # Show a progress bar?
+    square:bool=False     # Stretch every image to `max_size` × `max_size`, as recipe C has it?
 )->dict:                  # Number 'shrunk', 'copied', 'kept' (finished before), and the 'faults', a line for each image that could not be read
     "Shrink a tree of images; run it again to go on after a stop. Images that cannot be read are left out and named in one warning"
     src, dest = (Path(os.path.abspath(Path(p).expanduser())) for p in (src, dest)); _check_trees(src, dest, max_size)
@@ -77,8 +86,8 @@ def resize_tree(
     if not files: raise CaptionError(f"there are no images in {src}")
     def one(f):
         to = dest/f.relative_to(src)
-        if _finished(f, to, max_size, short): return 'kept', None
-        try: return ('shrunk' if _shrink(f, to, max_size, short, quality) else 'copied'), None
+        if _finished(f, to, max_size, short, square): return 'kept', None
+        try: return ('shrunk' if _shrink(f, to, max_size, short, quality, square) else 'copied'), None
         except CaptionError as e: return 'faults', str(e)
     with ThreadPoolExecutor(n_workers or min(16, (os.cpu_count() or 1)+1)) as ex:
         todo = ex.map(one, files)

@@ -9,7 +9,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 # %% auto #0
-__all__ = ['SortSampler', 'SortishSampler']
+__all__ = ['SortSampler', 'SortishSampler', 'images_per_batch']
 
 # %% ../../nbs/04_data.samplers.ipynb #26a37d39b8
 class SortSampler(Sampler):
@@ -45,3 +45,14 @@ class SortishSampler(Sampler):
             first = max(range(len(batches)), key=lambda i: self.lengths[batches[i]].max())
             batches[0], batches[first] = batches[first], batches[0]
         return iter(np.concatenate([*batches, last]).tolist())
+
+# %% ../../nbs/04_data.samplers.ipynb #95c8de1a
+def images_per_batch(
+    n_captions,      # Number of captions of each training image
+    bs:int,          # Captions per batch
+    n_caps:int=None  # Captions shown per image and epoch (default: all)
+)->int:              # At least 1
+    "How many images hold `bs` captions on average"
+    counts = np.asarray(n_captions)
+    shown = counts if n_caps is None else np.minimum(counts, n_caps)
+    return max(1, round(bs/shown.mean()))

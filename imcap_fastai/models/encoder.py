@@ -14,7 +14,7 @@ from fastai.vision.learner import has_pool_type
 from ..core import CaptionError, TensorFeatures, did_you_mean
 
 # %% auto #0
-__all__ = ['arch_name', 'body_of', 'TimmBody', 'input_side', 'n_stem', 'Encoder', 'create_encoder']
+__all__ = ['arch_name', 'body_of', 'TimmFeatures', 'input_side', 'n_stem', 'Encoder', 'create_encoder']
 
 # %% ../../nbs/10_models.encoder.ipynb #1fa4529bed
 def _timm_names():
@@ -92,7 +92,7 @@ def body_of(model:nn.Module, # A torchvision classifier
     return nn.Sequential(*layers[:cut])
 
 # %% ../../nbs/10_models.encoder.ipynb #22c90fbe37
-class TimmBody(nn.Module):
+class TimmFeatures(nn.Module):
     "A timm model as a map: `(B, 3, H, W)` -> `(B, C, h, w)`"
     def __init__(self, model): super().__init__(); self.model = model
     def forward(self, x):
@@ -102,6 +102,9 @@ class TimmBody(nn.Module):
         embed = getattr(self.model, 'patch_embed', None)
         h, w = embed.dynamic_feat_size(x.shape[-2:]) if hasattr(embed, 'dynamic_feat_size') else (int(f.shape[1]**0.5),)*2
         return f.transpose(1, 2).unflatten(-1, (h, w))                            # (B, N, C) -> (B, C, h, w)
+
+# %% ../../nbs/10_models.encoder.ipynb #a3fb6cff
+TimmBody = TimmFeatures
 
 # %% ../../nbs/10_models.encoder.ipynb #8e92e50e4a
 def input_side(arch)->int|None: # A torchvision model function, or a model's name
@@ -213,4 +216,4 @@ def _timm_encoder(model, name, cut, grid, bn_eval, stem):
     cfg, fixed = resolve_model_data_config(model), getattr(getattr(model, 'patch_embed', None), 'strict_img_size', False)
     if fixed or cfg.get('fixed_input_size') or model.default_cfg.get('fixed_input_size'): size = tuple(cfg['input_size'][1:])
     else: size = None
-    return Encoder(nn.Sequential(TimmBody(model)), grid=grid, bn_eval=bn_eval, stem=stem, name=name, size=size, stats=(list(cfg['mean']), list(cfg['std'])))
+    return Encoder(nn.Sequential(TimmFeatures(model)), grid=grid, bn_eval=bn_eval, stem=stem, name=name, size=size, stats=(list(cfg['mean']), list(cfg['std'])))

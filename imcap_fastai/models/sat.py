@@ -11,7 +11,7 @@ from .attention import additive_scores, attend
 from .decoder import Decoder, DecoderState, Packing, register_decoder
 
 # %% auto #0
-__all__ = ['lstm_cell', 'AttentionLSTM', 'SATDecoder', 'AdditiveScan', 'weigh', 'outer']
+__all__ = ['AttentionLSTM', 'SATDecoder', 'AdditiveScan']
 
 # %% ../../nbs/14_models.sat.ipynb #0989c91024
 def lstm_cell(gates, c): # Pre-activations `(n, 4H)` in PyTorch's order i, f, g, o; cell `(n, H)` -> h, c

@@ -10,7 +10,7 @@ from ..core import CaptionError, did_you_mean
 from .decoder import Decoder, DecoderState, Packing, register_decoder
 
 # %% auto #0
-__all__ = ['SIZES', 'MultiHead', 'ImageBlock', 'WordLayer', 'TransformerDecoder']
+__all__ = ['SIZES', 'MultiHead', 'RegionEncoder', 'WordLayer', 'CaptionTransformer']
 
 # %% ../../nbs/16_models.transformer.ipynb #c8fdb5cfd4
 class MultiHead(nn.Module):
@@ -33,7 +33,7 @@ class MultiHead(nn.Module):
         return ((self._split(self.q(x)) @ k.transpose(-1, -2)) * k.shape[-1]**-0.5).softmax(-1)
 
 # %% ../../nbs/16_models.transformer.ipynb #5abf17a1c3
-class ImageBlock(nn.Module):
+class RegionEncoder(nn.Module):
     "Places of the image that have looked at each other: `(B, P, D)` -> `(B, P, d)`"
     def __init__(self, feat_dim:int, dim:int, heads:int, dropout:float):
         super().__init__()
@@ -86,7 +86,7 @@ def _sized(size, **given):
 
 # %% ../../nbs/16_models.transformer.ipynb #323664fbd9
 @register_decoder('transformer')
-class TransformerDecoder(Decoder):
+class CaptionTransformer(Decoder):
     "Transformer over places and words"
     def __init__(self,
         feat_dim:int,          # Channels of the features (D)
@@ -107,7 +107,7 @@ class TransformerDecoder(Decoder):
         embed_dim, ff_dim, enc_heads, dec_heads, layers, pre_norm = _sized(size, embed_dim=embed_dim, ff_dim=ff_dim, enc_heads=enc_heads,
                                                                            dec_heads=dec_heads, layers=layers, pre_norm=pre_norm)
         self.max_len, self.scale = seq_length, embed_dim**0.5
-        self.places = ImageBlock(feat_dim, embed_dim, enc_heads, dropout)
+        self.places = RegionEncoder(feat_dim, embed_dim, enc_heads, dropout)
         self.embed, self.pos = nn.Embedding(vocab_size, embed_dim, padding_idx=0), nn.Embedding(seq_length, embed_dim)
         self.layers = nn.ModuleList(WordLayer(embed_dim, ff_dim, dec_heads, dropout, pre_norm) for _ in range(layers))
         self.norm = nn.LayerNorm(embed_dim) if pre_norm else nn.Identity()
@@ -142,7 +142,7 @@ class TransformerDecoder(Decoder):
 from fastcore.basics import patch
 
 @patch
-def forward(self:TransformerDecoder, feats, caps, tf_ratio=1):
+def forward(self:CaptionTransformer, feats, caps, tf_ratio=1):
     "Train on whole captions (see `Decoder.forward` for the arguments)"
     if caps.shape[-1] - 1 > self.max_len:
         raise CaptionError(f"a caption of {caps.shape[-1]} tokens does not fit seq_length {self.max_len}: make seq_length larger, or cut the captions "
@@ -152,3 +152,7 @@ def forward(self:TransformerDecoder, feats, caps, tf_ratio=1):
     x, n = self._embed(caps.flatten(0, -2)[:, :-1]), caps.shape[1] if caps.ndim == 3 else 1   # (B, N, T) -> (B·N, T-1, d)
     for layer,img in zip(self.layers, self._image(feats)): x = layer(x, img, n_cap=n)[0]
     return (self.out(self.drop(self.norm(pk.pack(x).data))),)
+
+# %% ../../nbs/16_models.transformer.ipynb #46cc9951
+ImageBlock = RegionEncoder
+TransformerDecoder = CaptionTransformer
