@@ -26,7 +26,8 @@ from .models.captioner import create_caption_model
 from .models.decoder import DECODERS
 from .decode import search, search_options
 from .losses import CaptionLoss
-from .callback import TeacherForcing, StopOnNaN
+from .metrics import share_captions
+from .callback import ReleaseMemory, StopOnNaN, TeacherForcing
 from .features import FeatureCache
 
 # %% ../nbs/40_learner.ipynb #5ef9514df8
@@ -105,7 +106,7 @@ class CaptionLearner(Learner):
     def metrics(self): return self._metrics
     @metrics.setter
     def metrics(self, v): # `Bleu()` is a list of four metrics
-        Learner.metrics.fset(self, L(m for o in L(v) for m in (o if is_listy(o) else [o])))
+        Learner.metrics.fset(self, share_captions(L(m for o in L(v) for m in (o if is_listy(o) else [o]))))
 
     @property
     def num(self): return numericalizer(self.dls)
@@ -310,7 +311,7 @@ def caption_learner(
     _add_norm(dls, model.encoder.stats)
     most = model.decoder.max_len
     if most or numericalizer(dls).max_len: numericalizer(dls).limit(most and most + 1, dls.train.references)
-    cbs = [TeacherForcing(teacher_forcing), StopOnNaN(), *([GradientClip(clip)] if clip else []),
+    cbs = [TeacherForcing(teacher_forcing), StopOnNaN(), ReleaseMemory(), *([GradientClip(clip)] if clip else []),
            *([FeatureCache(features_dir)] if cache else []), *L(cbs)]
     learn = CaptionLearner(dls, model, loss_func=loss_func or CaptionLoss(attn_penalty, label_smoothing), opt_func=opt_func, splitter=caption_splitter,
                            metrics=metrics, train_bn=False, moms=moms, cbs=cbs, **kwargs)

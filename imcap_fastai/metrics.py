@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['TOKENIZERS', 'TopKAccuracy', 'java_fault', 'tokenize_all', 'close_meteor', 'meteor_score', 'meteor_stats',
-           'meteor_of', 'corpus_bleu', 'coco_scores', 'batch_items', 'BleuN', 'Bleu', 'TeacherForcedBleu4']
+           'meteor_of', 'corpus_bleu', 'corpus_cider', 'coco_scores', 'batch_items', 'BleuN', 'Bleu', 'Cider',
+           'share_captions', 'TeacherForcedBleu4']
 
 # %% ../nbs/31_metrics.ipynb #dfa7a46274
 import atexit, math, os, shutil, subprocess, tempfile, threading
@@ -14,7 +15,7 @@ from fastai.learner import Metric
 from fastai.torch_core import num_distrib
 from fastcore.basics import chunked, store_attr
 from pycocoevalcap.bleu.bleu import Bleu as _CocoBleu
-from pycocoevalcap.cider.cider import Cider
+from pycocoevalcap.cider.cider import Cider as _CocoCider
 from pycocoevalcap.meteor import meteor as _coco_meteor
 from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.tokenizer import ptbtokenizer as _coco_ptb
@@ -179,6 +180,10 @@ def corpus_bleu(refs, hyps)->list: # Token strings: a list of references an imag
     res = {i: [h] for i,h in enumerate(hyps)}
     return [100*b for b in _CocoBleu(4).compute_score(dict(enumerate(refs)), res, verbose=0)[0]]
 
+def corpus_cider(refs, hyps)->float: # As for `corpus_bleu`
+    "CIDEr of the corpus, times 100, by the reference scorer"
+    return 100*float(_CocoCider().compute_score(dict(enumerate(refs)), {i: [h] for i,h in enumerate(hyps)})[0])
+
 # %% ../nbs/31_metrics.ipynb #6340c7f216
 def coco_scores(
     refs:list,            # For each image the list of its raw captions
@@ -201,7 +206,7 @@ def coco_scores(
     if meteor:
         try: out['meteor'] = meteor_score(gts.values(), [h for h, in res.values()])
         except CaptionError as e: out['meteor'] = math.nan; notes.append(str(e))
-    return {**out, 'rougeL': 100*float(Rouge().compute_score(gts, res)[0]), 'cider': 100*float(Cider().compute_score(gts, res)[0]),
+    return {**out, 'rougeL': 100*float(Rouge().compute_score(gts, res)[0]), 'cider': corpus_cider(gts.values(), [h for h, in res.values()]),
             'tokenizer': name, 'notes': notes}
 
 # %% ../nbs/31_metrics.ipynb #d6b3059c82
@@ -214,50 +219,89 @@ def batch_items(dl, start:int, n:int)->list: # Indices into the data set of the 
 
 class _Captions:
     "Free-running captions of one pass over a validation split, shared by several metrics"
-    def __init__(self, beam_size, max_len, length_penalty): store_attr(); self.reset()
-    def reset(self): self.hyps, self.seen, self.scores = {}, 0, None
+    def __init__(self, beam_size, max_len, length_penalty):
+        store_attr()
+        self.reset()
+
+    def reset(self): self.hyps, self.seen, self.batches, self.texts, self.scores = {}, 0, 0, None, {}
+
+    @property
+    def settings(self): return self.beam_size, self.max_len, self.length_penalty
 
     def accumulate(self, learn):
+        "Caption the batch at hand, for whichever metric asks first"
+        if learn.iter < self.batches: return # another metric has asked
         model = getattr(learn.model, 'module', learn.model)
         feats = model.encode(learn.xb[0])
-        decode = greedy if self.beam_size == 1 else lambda *a, **k: beam_search(*a, beam_size=self.beam_size, length_penalty=self.length_penalty, **k)
-        vocab, dl = numericalizer(learn.dls).vocab, getattr(learn.dl, 'dl', learn.dl)
-        for i,h in zip(batch_items(learn.dl, self.seen, len(feats)), decode(model.decoder, feats, max_len=self.max_len)):
-            self.hyps[i] = ' '.join(vocab.decode(h[0].ids))
-        self.seen, self.dl, self.tok = self.seen + len(feats), dl, numericalizer(learn.dls).tok
+        num, dl = numericalizer(learn.dls), getattr(learn.dl, 'dl', learn.dl)
+        if self.beam_size == 1: said = greedy(model.decoder, feats, max_len=self.max_len)
+        else: said = beam_search(model.decoder, feats, self.beam_size, max_len=self.max_len, length_penalty=self.length_penalty)
+        for i,h in zip(batch_items(learn.dl, self.seen, len(feats)), said): self.hyps[i] = ' '.join(num.vocab.decode(h[0].ids))
+        self.seen += len(feats)
+        self.batches, self.dl, self.tok = learn.iter + 1, dl, num.tok
 
-    def score(self):
-        if self.scores is None and self.hyps:
+    def pairs(self):
+        "References and captions of the whole split as token strings, from all processes"
+        if self.texts is None:
             hyps = self.hyps
             if num_distrib() > 1:
-                parts = [None]*num_distrib(); torch.distributed.all_gather_object(parts, hyps)
-                hyps = {k:v for p in parts for k,v in p.items()}
-            refs = [[' '.join(self.tok(t)) for t in self.dl.references[i]] for i in hyps]
-            self.scores = corpus_bleu(refs, hyps.values())
-        return self.scores
+                parts = [None]*num_distrib()
+                torch.distributed.all_gather_object(parts, hyps)
+                hyps = {k: v for p in parts for k,v in p.items()}
+            self.texts = [[' '.join(self.tok(t)) for t in self.dl.references[i]] for i in hyps], list(hyps.values())
+        return self.texts
 
-    def __getstate__(self): return dict(beam_size=self.beam_size, max_len=self.max_len, length_penalty=self.length_penalty, hyps={}, seen=0, scores=None)
+    def score(self, name, scorer): # A key to keep it by; a function of references and captions
+        "The scores, or None before any batch"
+        if name not in self.scores and self.hyps: self.scores[name] = scorer(*self.pairs())
+        return self.scores.get(name)
+
+    def __getstate__(self):
+        return dict(beam_size=self.beam_size, max_len=self.max_len, length_penalty=self.length_penalty, hyps={}, seen=0, batches=0,
+                    texts=None, scores={})
 
 # %% ../nbs/31_metrics.ipynb #1b4fbffc6c
-class BleuN(Metric):
+class _FreeRunning(Metric):
+    "A metric of the captions that the model writes by itself"
+    def reset(self): self.captions.reset()
+    def accumulate(self, learn): self.captions.accumulate(learn)
+
+class BleuN(_FreeRunning):
     "One of the four numbers that `Bleu` stands for"
     def __init__(self, captions, n): store_attr()
-    def reset(self): self.captions.reset()
-    def accumulate(self, learn):
-        if self.n == 1: self.captions.accumulate(learn)
     @property
-    def value(self): return self.captions.score()[self.n-1] if self.captions.hyps else None
+    def value(self):
+        scores = self.captions.score('bleu', corpus_bleu)
+        return scores and scores[self.n-1]
     @property
     def name(self): return f'bleu{self.n}'
 
 def Bleu(
     beam_size:int=1, # 1 is greedy
-    max_len:int=30,  # Most tokens of a caption
+    max_len:int=30,  # Length limit in tokens, the end token counted
     length_penalty:float=0. # Of the beam search
 )->list:             # Metrics named `bleu1` to `bleu4`, times 100
     "Free-running BLEU on the whole validation split against all raw references"
     captions = _Captions(beam_size, max_len, length_penalty)
     return [BleuN(captions, n) for n in range(1, 5)]
+
+class Cider(_FreeRunning):
+    "Free-running CIDEr (times 100) on the whole validation split, named `cider`; words are weighed by how rare they are in its references"
+    name = 'cider'
+    def __init__(self,
+        beam_size:int=1, # 1 is greedy
+        max_len:int=30,  # Length limit in tokens, the end token counted
+        length_penalty:float=0. # Of the beam search
+    ): self.captions = _Captions(beam_size, max_len, length_penalty)
+    @property
+    def value(self): return self.captions.score('cider', corpus_cider)
+
+def share_captions(metrics): # Metrics of one learner
+    "Those that search alike use the same captions; returns `metrics`"
+    first = {}
+    for m in metrics:
+        if isinstance(m, _FreeRunning): m.captions = first.setdefault(m.captions.settings, m.captions)
+    return metrics
 
 # %% ../nbs/31_metrics.ipynb #25ae01337c
 class TeacherForcedBleu4(Metric):

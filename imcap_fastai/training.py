@@ -4,8 +4,9 @@
 
 # %% ../nbs/55_training.ipynb #29d8e2dc8e
 from __future__ import annotations
-import csv, inspect, json, os, sys
+import csv, errno, inspect, json, os, shutil, sys
 from argparse import Namespace
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 import numpy as np, pandas as pd, torch
@@ -30,8 +31,8 @@ from .options import ALL_OPTIONS, DEFAULTS, READING, check_range, load_recipe, r
 from . import evaluate # adds `learn.evaluate`
 
 # %% auto #0
-__all__ = ['image_tfms', 'batch_images', 'make_dls', 'make_learner', 'rate_factors', 'fit_schedule', 'line_logger',
-           'write_results', 'read_data', 'train_captioner', 'run_config']
+__all__ = ['image_tfms', 'batch_images', 'make_dls', 'make_learner', 'rate_factors', 'fit_schedule', 'LineLogger', 'line_logger',
+           'full_disk_explained', 'write_results', 'read_data', 'train_captioner', 'run_config']
 
 # %% ../nbs/55_training.ipynb #ba7f5c4832
 _DECODER = 'size embed_dim hidden_dim attn_dim ff_dim enc_heads dec_heads layers pre_norm dropout out_drop embed_drop'.split()
@@ -225,13 +226,36 @@ def _restore(a, learn, ckpt, epochs):
     learn.first_epoch = epochs if stopped else ckpt['epoch']
     return Restore(ckpt)
 
+class LineLogger:
+    "One line per epoch in columns, and above the first one of each fit their names"
+    def __init__(self, learn): self.learn, self.last = learn, None
+
+    def __call__(self, values): # What fastai logs after an epoch: its number, losses, metrics, time
+        names = self.learn.recorder.metric_names
+        widths = [max(len(n), 8) for n in names]
+        if self.last is None or values[0] <= self.last: print('  '.join(n.rjust(w) for n,w in zip(names, widths)))
+        self.last = values[0]
+        texts = [f'{v:.4f}' if isinstance(v, float) else str(v) for v in values]
+        print('  '.join(t.rjust(w) for t,w in zip(texts, widths)), flush=True)
+
 def line_logger(learn):
-    "Without a terminal: one readable line an epoch instead of progress bars"
-    def log(o): print('  '.join(f'{v:.4f}' if isinstance(v, float) else str(v) for v in o), flush=True)
-    if not sys.stdout.isatty():
-        learn.remove_cbs([c for c in learn.cbs if c.name == 'progress'])
-        learn.logger = log
+    "Without a terminal: readable lines instead of progress bars"
+    if sys.stdout.isatty(): return learn
+    learn.remove_cbs([c for c in learn.cbs if c.name == 'progress'])
+    learn.logger = LineLogger(learn)
     return learn
+
+# %% ../nbs/55_training.ipynb #3643c91a
+@contextmanager
+def full_disk_explained(out): # Folder of the run
+    "Within: an error for want of space says so, and how to go on"
+    try: yield
+    except (OSError, RuntimeError) as e:
+        no_space = getattr(e, 'errno', None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or any(o in str(e) for o in ('PytorchStreamWriter', 'inline_container'))
+        if not no_space: raise
+        free = shutil.disk_usage(out).free/1e6
+        raise CaptionError(f"nothing more can be written to {out} ({free:.0f} MB are free there): {e}. Free some space, then go on from the last complete "
+                           f"epoch: imcap_train --resume --artifact-dir {out}") from e
 
 # %% ../nbs/55_training.ipynb #f4063f6f32
 def write_results(a, learn, out, df): # Options, learner, folder, tidy table
@@ -258,7 +282,8 @@ def read_data(
     if isinstance(source, pd.DataFrame): return source
     if str(source) == 'shapes': return sample_fraction(shapes(size=a.image_size), a.fraction)
     cols = {k: getattr(a, k) for k in ('image_col', 'caption_col', 'split_col') if getattr(a, k) is not None}
-    return read_table(source, **cols, images=a.images, valid_pct=a.valid_pct, fraction=a.fraction, restval=None if a.restval == 'none' else a.restval, check=False)
+    restval = None if a.restval == 'none' else a.restval
+    return read_table(source, **cols, images=a.images, valid_pct=a.valid_pct, fraction=a.fraction, restval=restval, check=False)
 
 def _run_options(data, out, recipe, resume, given): # -> options, what to read
     "The options of a new run, or of one that is resumed"
@@ -294,8 +319,10 @@ def train_captioner(
     learn = line_logger(make_learner(a, dls))
     told = dict(recipe=recipe and str(recipe), data=None if isinstance(source, pd.DataFrame) else str(source))
     if not resume: (out/'config.json').write_text(json.dumps({**vars(a), **{k: v for k,v in told.items() if v}}, indent=1))
-    run_stages(a, learn, df, out, ckpt)
-    write_results(a, learn, out, df)
+    with full_disk_explained(out):
+        run_stages(a, learn, df, out, ckpt)
+        learn.logger = print # what is exported needs no lines
+        write_results(a, learn, out, df)
     return learn
 
 def run_config(out): # The options of the run in a folder

@@ -1,4 +1,5 @@
 "What a fit does with little data, and what it leaves behind when something ends it."
+import gc
 import math
 
 import pytest
@@ -80,3 +81,44 @@ def test_an_interrupted_lr_find_gives_the_weights_back(make_learner):
     with pytest.raises(KeyboardInterrupt), learn.added_cbs(Late()):
         learn.lr_find(num_it=100, start_lr=1, end_lr=10, show_plot=False)
     assert all(torch.equal(a, b) for a, b in zip(was, learn.model.parameters()))
+
+
+# ---- metrics to stop on
+
+def test_cider_is_watched_and_each_image_captioned_once(make_learner, monkeypatch):
+    from fastai.callback.tracker import EarlyStoppingCallback, SaveModelCallback
+    from imcap_fastai import metrics
+    calls = []
+    decode = metrics.greedy
+    monkeypatch.setattr(metrics, 'greedy', lambda *args, **kwargs: calls.append(1) or decode(*args, **kwargs))
+    learn = make_learner(metrics=[metrics.Bleu(), metrics.Cider()])
+    learn.fit(2, 1e-12, cbs=[SaveModelCallback(monitor='cider'), EarlyStoppingCallback(monitor='cider', patience=1)])
+    assert learn.recorder.metric_names[-2:] == ['cider', 'time']
+    assert len(calls) == 2 * len(learn.dls.valid)
+
+
+# ---- memory over a long run
+
+class CountTensors(Callback):
+    "Live tensors and the bytes they hold, after each epoch"
+    order = 99
+
+    def __init__(self):
+        self.counts = []
+
+    def after_epoch(self):
+        gc.collect()
+        tensors = [o for o in gc.get_objects() if isinstance(o, torch.Tensor)]
+        storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
+        self.counts.append((len(tensors), sum(storages.values())))
+
+
+@pytest.mark.parametrize('frozen', [True, False])
+def test_an_epoch_more_costs_no_memory_more(make_learner, frozen):
+    from imcap_fastai.metrics import Bleu, TopKAccuracy
+    learn = make_learner(decoder='transformer', metrics=[TopKAccuracy(5), Bleu()])
+    learn.freeze() if frozen else learn.unfreeze()
+    count = CountTensors()
+    learn.fit(6, 1e-3, cbs=count)
+    assert len(set(count.counts[1:])) == 1, count.counts
+    assert all(isinstance(loss, float) for loss in learn.recorder.losses)
