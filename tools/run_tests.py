@@ -232,9 +232,22 @@ def step_pytest(args):
     args.skipped.extend(skipped_tests(root))
     return count['tests'] - count['failures'] - count['errors'] - count['skipped'], bad
 
+# ---- the library as users have it
+
+def step_newest(args):
+    "the wheel with the newest versions that settings.ini allows, in a fresh environment"
+    sys.path.insert(0, str(ROOT/'tools'))
+    import newest
+    try:
+        return newest.main(args.workers)
+    except newest.Skipped as e:
+        args.skipped.append((1, f'1 step skipped (newest versions): {e}'))
+        return 0, []
+
 # ----
 
-STEPS = dict(clean=step_clean, export=step_export, lint=step_lint, docs=step_docs, notebooks=step_notebooks, pytest=step_pytest)
+STEPS = dict(clean=step_clean, export=step_export, lint=step_lint, docs=step_docs, notebooks=step_notebooks, pytest=step_pytest,
+             newest=step_newest)
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
