@@ -19,3 +19,13 @@ def test_jupyterlab():
 
 def test_lock_names_no_host():
     assert not re.search(r'https?://|index-url', (ROOT/'requirements.lock').read_text())
+
+def test_hints_name_a_checkout():
+    "The package is not on PyPI: what to install is `pip install .` or `pip install '.[web]'`, as in README.md"
+    found = []
+    for pattern in ('*.md', 'imcap_fastai/**/*.py', 'web_app/*', 'nbs/**/*.ipynb', 'nbs/**/*.md'):
+        for f in ROOT.glob(pattern):
+            text = f.read_text(encoding='utf-8') if f.is_file() else ''
+            if re.search(r"pip install (-\S+ )*['\"]?imcap[_-]fastai", text):
+                found.append(f.relative_to(ROOT).as_posix())
+    assert found == []

@@ -1,5 +1,5 @@
 """The API: its answers are the library's to the letter, and every mistake of a client is one clear error."""
-import hashlib, http.client, io, json, math, socket, threading, time
+import hashlib, http.client, io, json, math, socket, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx, numpy as np, pytest, torch
@@ -370,7 +370,18 @@ def test_settings(said, args, name):
     code, err = said(*args)
     assert code == 2 and name.replace('_', '-') in err.lower().replace('_', '-')
 
-def test_pickle_on_trust(process, learn, tmp_path, images, cap):
-    learn.export(tmp_path/'c.pkl')
-    _, url = process('--sha256', hashlib.sha256((tmp_path/'c.pkl').read_bytes()).hexdigest(), model=tmp_path/'c.pkl')
-    assert httpx.post(f'{url}/caption', files={'file': images[0]}, timeout=60).json()['caption'] == cap.caption(images[0]).text
+@pytest.mark.parametrize('by', ['trust', 'sha256'])
+def test_pickle(process, learn, tmp_path, images, cap, monkeypatch, by):
+    "The usual file of fastai is served as the folder is, in a container too, where IMCAP_MODEL names another path"
+    fname = tmp_path/'captioner.pkl'
+    learn.export(fname)
+    monkeypatch.setenv('IMCAP_MODEL', '/model')
+    flags = dict(trust=['--trust'], sha256=['--sha256', hashlib.sha256(fname.read_bytes()).hexdigest()])
+    _, url = process(*flags[by], model=fname)
+    answer = httpx.post(f'{url}/caption', files={'file': images[0]}, timeout=60).json()
+    assert answer['caption'] == cap.caption(images[0]).text and answer['model'] == cap.signature
+
+def test_missing_package(said, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pydantic_settings', None)
+    code, err = said('captioner')
+    assert code == 1 and "(pydantic_settings): pip install '.[web]' in a checkout" in err
