@@ -2,6 +2,8 @@
 SHELL  := /bin/bash
 PYTHON ?= python3
 VENV   ?= .venv
+# of `make notebook`, for example --no-browser
+LAB_FLAGS ?=
 PY     := $(VENV)/bin/python
 
 export MPLBACKEND := Agg
@@ -10,12 +12,16 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slow lint docs bench lock clean
+.PHONY: help env notebook demo test test-slow lint docs bench lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 env: $(VENV)/.package ## Build .venv from requirements.lock and install this library into it, editable
+
+notebook: $(VENV)/.package ## The quick start tutorial in JupyterLab; its kernel draws inline, so no MPLBACKEND
+	env -u MPLBACKEND $(VENV)/bin/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_FLAGS) \
+	    --LabApp.default_url=/lab/tree/nbs/tutorials/quickstart.ipynb
 
 demo: $(VENV)/.package ## Train on drawn scenes: score, pictures, an exported captioner (5 minutes on 2 cores)
 	$(PY) -m imcap_fastai.demo

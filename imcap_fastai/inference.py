@@ -44,7 +44,12 @@ def version_differences(note:dict)->dict: # -> package: (version exported with, 
     here = library_versions(note.get('versions', {}))
     return {p: (v, here.get(p)) for p,v in note.get('versions', {}).items() if here.get(p) != v}
 
-def _install(diff): return 'pip install ' + ' '.join(f"'{p}=={v}'" for p,(v,_) in diff.items())
+def _install(diff):
+    "How to get the versions of `diff`; this library comes from a checkout of its repository, not from PyPI"
+    steps = [f"'{p}=={v}'" for p,(v,_) in diff.items() if p != 'imcap_fastai']
+    steps = ['pip install ' + ' '.join(steps)] if steps else []
+    if 'imcap_fastai' in diff: steps.append(f"pip install . in a checkout of imcap_fastai {diff['imcap_fastai'][0]}")
+    return ' and '.join(steps)
 
 # %% ../nbs/50_inference.ipynb #1d5f999bd7
 class Captioner:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-pytestmark = pytest.mark.skipif(sys.version_info < (3, 11), reason='Sphinx 9 needs Python 3.11')
+pytestmark = pytest.mark.skipif(sys.version_info < (3, 11), reason='Sphinx 9 needs Python 3.11: make env PYTHON=python3.11')
 ROOT = Path(__file__).resolve().parents[1]
 spec = importlib.util.spec_from_file_location('docs_tool', ROOT/'tools'/'docs.py')
 docs = importlib.util.module_from_spec(spec)

@@ -4,10 +4,13 @@
     tools/run_tests.py lint notebooks       some of them
     tools/run_tests.py notebooks --only 20  the notebooks whose path contains "20"
 
-The last line is `N passed, M failed`: notebooks and pytest tests are counted, and every problem that a check found.
+The last line is `N passed, M failed`, and `, K skipped` where something was: notebooks and pytest tests are counted, and
+every problem that a check found. The lines before say what was skipped, why, and how to have it.
 """
-import argparse, atexit, difflib, json, multiprocessing, os, re, subprocess, sys, tempfile, time
+import argparse, atexit, difflib, json, multiprocessing, os, re, shutil, subprocess, sys, tempfile, time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from importlib.util import find_spec
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -54,6 +57,61 @@ def unclean(f):
 def step_clean(args):
     "notebooks clean, tutorials with their outputs"
     return 0, [f'{f.relative_to(ROOT)} {o}' for f in notebooks() for o in unclean(f)]
+
+# ---- skipped: what was not tested is said, with the reason and the remedy
+
+def package_missing(name):
+    return find_spec(name) is None
+
+# What tests may lack: its name, is it missing, cells that test nothing without it, how to have it
+OPTIONAL = [
+    ('Java', lambda: not shutil.which('java'), r"^if (shutil\.which\('java'\)|has_meteor):",
+     'apt install default-jre-headless'),
+    ('timm', lambda: package_missing('timm'), r'^try: import timm\b', 'make env'),
+    ('sacrebleu', lambda: package_missing('sacrebleu'), r'^try: from sacrebleu\b', 'make env'),
+    ('tensorboard', lambda: package_missing('tensorboard'), r'^try: import tensorboard\b', 'make env'),
+    ('wandb', lambda: package_missing('wandb'), r'^try: import wandb\b', 'make env'),
+]
+
+def plural(n, thing):
+    return f'{n} {thing}' if n == 1 else f'{n} {thing}s'
+
+def test_cells(f):
+    "Sources of the code cells of the notebook `f` that are not exported"
+    for cell in json.loads(f.read_text(encoding='utf-8'))['cells']:
+        source = ''.join(cell['source'])
+        if cell['cell_type'] == 'code' and not re.match(r'#\| *export', source):
+            yield source
+
+def skipped_cells(files, flags=(), optional=OPTIONAL):
+    "What the cells of `files` do not test here: (how many count as skipped, what to say of them)"
+    slow = 0
+    found = Counter()
+    where = {}
+    for f in files:
+        for source in test_cells(f):
+            if re.search(r'^#\| *slow\b', source, re.M) and 'slow' not in flags:
+                slow += 1
+                continue
+            for name, missing, pattern, _ in optional:
+                if re.search(pattern, source, re.M) and missing():
+                    found[name] += 1
+                    where.setdefault(name, {})[f.stem] = True
+    for name, _, _, remedy in optional:
+        if found[name]:
+            cells = plural(found[name], 'notebook cell')
+            yield found[name], f"{cells} skipped ({', '.join(where[name])}): no {name}: {remedy}"
+    if slow:
+        yield 0, f"{plural(slow, 'notebook cell')} marked slow, left out on purpose: make test-slow runs them"
+
+def skipped_tests(root):
+    "What pytest skipped, from the root of its XML report: (how many tests, what to say of them)"
+    reasons = Counter()
+    for case in root.iter('testcase'):
+        for skip in case.findall('skipped'):
+            reasons[skip.get('message') or 'no reason given'] += 1
+    for reason, n in reasons.most_common():
+        yield n, f"{plural(n, 'test')} skipped: {reason}"
 
 # ---- export: the modules are what the notebooks say
 
@@ -147,6 +205,7 @@ def step_notebooks(args):
             print(f"   {secs:6.1f} s  {'ok    ' if ok else 'FAILED'}  {name}", flush=True)
             if ok: n += 1
             else: bad.append(f'{name}\n{out.strip()[-6000:]}')
+    args.skipped.extend(skipped_cells(files, args.flags.split()))
     return n, bad
 
 # ---- pytest
@@ -162,19 +221,33 @@ def step_pytest(args):
                              cwd=ROOT, env=os.environ | threads() | ({'SLOW': '1'} if 'slow' in args.flags else {}), text=True, errors='replace',
                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if not xml.exists(): return 0, [f'pytest did not run:\n{res.stdout[-6000:]}']
-        suites = ElementTree.parse(xml).getroot().iter('testsuite')
+        root = ElementTree.parse(xml).getroot()
+        suites = root.iter('testsuite')
         count = {k:0 for k in ('tests', 'failures', 'errors', 'skipped')}
         for s in suites:
             for k in count: count[k] += int(s.get(k, 0))
     n_bad = count['failures'] + count['errors']
     if res.returncode not in (0,5) and not n_bad: n_bad = 1
     bad = [res.stdout[-12000:]] + ['(one more test, see above)']*(n_bad-1) if n_bad else []
-    if count['skipped']: print(f"   {count['skipped']} skipped")
+    args.skipped.extend(skipped_tests(root))
     return count['tests'] - count['failures'] - count['errors'] - count['skipped'], bad
+
+# ---- the library as users have it
+
+def step_newest(args):
+    "the wheel with the newest versions that settings.ini allows, in a fresh environment"
+    sys.path.insert(0, str(ROOT/'tools'))
+    import newest
+    try:
+        return newest.main(args.workers)
+    except newest.Skipped as e:
+        args.skipped.append((1, f'1 step skipped (newest versions): {e}'))
+        return 0, []
 
 # ----
 
-STEPS = dict(clean=step_clean, export=step_export, lint=step_lint, docs=step_docs, notebooks=step_notebooks, pytest=step_pytest)
+STEPS = dict(clean=step_clean, export=step_export, lint=step_lint, docs=step_docs, notebooks=step_notebooks, pytest=step_pytest,
+             newest=step_newest)
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -187,6 +260,7 @@ def main():
     for s in args.steps:
         if s not in STEPS: p.error(f"there is no step {s!r}; valid: {', '.join(STEPS)}")
     passed, failed, start = 0, [], time.time()
+    args.skipped = []
     for name in args.steps or STEPS:
         t0 = time.time()
         print(f'== {name}: {STEPS[name].__doc__}', flush=True)
@@ -195,7 +269,10 @@ def main():
         for o in bad: print('   FAILED ' + o.replace('\n', '\n      '))
         print(f"   {'failed' if bad else 'ok'}, {time.time()-t0:.1f} s", flush=True)
     print(f'{time.time()-start:.0f} s in all')
-    print(f'{passed} passed, {len(failed)} failed')
+    for _, text in args.skipped:
+        print(text)
+    skipped = sum(n for n, _ in args.skipped)
+    print(f'{passed} passed, {len(failed)} failed' + (f', {skipped} skipped' if skipped else ''))
     sys.exit(bool(failed))
 
 if __name__ == '__main__': main()

@@ -8,7 +8,8 @@ def _settings(args):
         from pydantic_settings import CliApp, SettingsError
         from .settings import Settings
     except ModuleNotFoundError as e:
-        print(f"error: the server needs a package that is missing ({e.name}): pip install 'imcap_fastai[web]'", file=sys.stderr)
+        print(f"error: the server needs a package that is missing ({e.name}): "
+              "pip install '.[web]' in a checkout of imcap_fastai", file=sys.stderr)
         sys.exit(1)
     try:
         settings = CliApp.run(Settings, cli_args=args)

@@ -1,8 +1,8 @@
 """The API: its answers are the library's to the letter, and every mistake of a client is one clear error."""
-import hashlib, io, math, threading, time
+import hashlib, http.client, io, json, math, socket, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx, numpy as np, pytest
+import httpx, numpy as np, pytest, torch
 from PIL import Image
 
 from conftest import encoded
@@ -26,7 +26,23 @@ def test_same_as_the_library(client, cap, images):
         assert [w['word'] for w in got['words']] == want.words
         assert [w['prob'] for w in got['words']] + [got['end_prob']]*want.finished == pytest.approx(want.probs, abs=1e-4)
         assert got['model'] == cap.signature
-    assert len({cap.caption(i).text for i in images[:8]}) == 8 # or mistaking one image for another would not show
+
+def test_the_captioner_of_these_tests(cap, images, scenes):
+    "Every image has a caption of its own, or confusing two images would not show; and rounding does not decide which"
+    def ranked():
+        return [[c.text for c in cap.caption(image, beam_size=k).n_best] for image in images for k in (1, 3, 4)]
+    want = [captions[0] for captions in scenes['captions']]
+    assert len(set(want)) == 10 and [cap.caption(image).text for image in images] == want
+    model, before = cap.learn.model, ranked()
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    noise = torch.Generator().manual_seed(0)
+    try:
+        with torch.no_grad():
+            for p in model.parameters():  # ten times as much as 32 bits round
+                p.mul_(1 + 1e-6*torch.randn(p.shape, generator=noise))
+        assert ranked() == before
+    finally:
+        model.load_state_dict(weights)
 
 def test_exported_defaults_hold(client, cap, images):
     got = post(client, images[0]).json()
@@ -101,7 +117,7 @@ def test_bombs(client, images):
     scans = jpeg[:-2] + jpeg[last:-2]*300 + jpeg[-2:]                   # the last scan again and again
     assert post(client, jpeg).status_code == 200 and error(post(client, scans)) == (422, 'broken_image')
     assert error(post(client, tiff_of(16, tile=16384))) == (422, 'too_many_pixels')
-    start = time.time(); post(client, png_of(60000, 60000)); assert time.time() - start < 2
+    assert error(post(client, png_of(60000, 60000))) == (422, 'too_many_pixels')
 
 def test_hostile_requests(client, images, server):
     assert error(client.post('/caption')) == (415, 'not_multipart')
@@ -168,10 +184,21 @@ def test_together_as_alone(serve, cap, images):
         assert {r.status_code for r in res} == {200}
         assert [r.json()['caption'] for r in res] == [want[a].text for a in asked]
         assert all(abs(r.json()['log_prob'] - want[a].log_prob) < 1e-3 for r,a in zip(res, asked))
+
+def test_collected_while_busy(serve, images):
+    "What comes while the model is at work is captioned together"
+    url, app = serve(max_batch=8)
+    with httpx.Client(base_url=url, timeout=60) as c, ThreadPoolExecutor(8) as ex, Slow(app) as slow:
+        first = ex.submit(post, c, images[0])
+        slow.began.wait(20)
+        others = [ex.submit(post, c, image) for image in images[1:6]]
+        while app.state.service.batcher.queue.qsize() < 5:
+            time.sleep(.01)
+        slow.go.set()
+        assert [job.result().status_code for job in (first, *others)] == [200]*6
         text = c.get('/metrics').text
     metric = lambda name: float(next(o for o in text.splitlines() if o.startswith(name)).split()[-1])
-    alone, total = metric('imcap_batch_images_bucket{le="1.0"}'), metric('imcap_batch_images_count')
-    assert total < 900 and alone < total # they did go together
+    assert (metric('imcap_batch_images_bucket{le="1.0"}'), metric('imcap_batch_images_count')) == (1, 2)
 
 class Slow:
     "Hold the model until told"
@@ -202,8 +229,11 @@ def test_timeout_and_cancelled(serve, images, cap):
     url, app = serve(max_batch=4, request_timeout=1)
     with httpx.Client(base_url=url, timeout=60) as c, ThreadPoolExecutor(8) as ex, Slow(app) as slow:
         late = ex.submit(post, c, images[0]); slow.began.wait(10)
-        with pytest.raises(httpx.ReadTimeout): httpx.post(f'{url}/caption', files={'file': images[1]}, timeout=.3) # this client gives up
+        with pytest.raises(httpx.ReadTimeout): # this client gives up
+            httpx.post(f'{url}/caption', files={'file': images[1]}, timeout=httpx.Timeout(60, read=.3))
         assert error(late.result()) == (504, 'timeout')
+        while app.state.service.taken: time.sleep(.01)
+        app.state.service.settings.request_timeout = 60 # for what comes now a slow machine may take its time
         slow.go.set()
         assert post(c, images[2]).json()['caption'] == cap.caption(images[2]).text
         assert slow.n == 2 # the one that gave up was never computed
@@ -213,14 +243,15 @@ def test_admission_counts_decoding(serve, images, monkeypatch):
     "Images that are still being decoded count, and their time counts"
     from web_app import app as module
     go = threading.Event(); real = module.decode
-    def slow(data, settings): go.wait(20); return real(data, settings)
+    def slow(data, settings): go.wait(60); return real(data, settings)
     monkeypatch.setattr(module, 'decode', slow)
-    url, app = serve(queue_size=2, max_files=1, request_timeout=1)
+    url, app = serve(queue_size=2, max_files=1, request_timeout=3)
     with httpx.Client(base_url=url, timeout=60) as c, ThreadPoolExecutor(8) as ex:
         jobs = [ex.submit(post, c, images[0]) for _ in range(2)]
         while app.state.service.free: time.sleep(.01)
         assert error(post(c, images[1])) == (503, 'busy') and error(c.get('/readyz')) == (503, 'busy')
         assert [error(j.result()) for j in jobs] == [(504, 'timeout')]*2
+        app.state.service.settings.request_timeout = 60 # for what comes now a slow machine may take its time
         go.set()
         assert post(c, images[1]).status_code == 200
 
@@ -277,24 +308,35 @@ def test_nothing_on_disk(serve, images, monkeypatch):
 
 # ---- processes
 
+def hold_back_a_byte(url, **kwargs): # What `httpx.Request` takes
+    "A request that is sent but for its last byte: the open socket, and that byte"
+    request = httpx.Request('POST', f'{url}/caption', **kwargs)
+    body = request.read()
+    head = ''.join(f'{k}: {v}\r\n' for k, v in request.headers.items())
+    sock = socket.create_connection((request.url.host, request.url.port), timeout=120)
+    sock.sendall(f'POST /caption HTTP/1.1\r\n{head}\r\n'.encode() + body[:-1])
+    return sock, body[-1:]
+
 def test_term_loses_nothing(process, images, cap):
-    "Told to stop under load, it answers what it accepted"
-    p, url = process('--max-batch', '2')
-    done = []
-    def one(i):
-        try:
-            with httpx.Client(timeout=60) as c: done.append((i, c.post(f'{url}/caption', files={'file': images[i % 10]}, data={'beam_size': 10})))
-        except httpx.ConnectError: done.append((i, None)) # came too late
-        except httpx.TransportError as e: done.append((i, e))
-    with ThreadPoolExecutor(24) as ex:
-        jobs = [ex.submit(one, i) for i in range(24)]
-        while not done: time.sleep(.01)
-        p.terminate()
-        for j in jobs: j.result()
-    assert p.wait(30) is not None and 'Traceback' not in p.stdout.read()
-    answers = [(i, r) for i,r in done if r is not None]
-    assert len(answers) > 4 and not [r for _,r in answers if isinstance(r, Exception)]
-    assert all(r.status_code == 200 and r.json()['caption'] == cap.caption(images[i % 10], beam_size=10).text for i,r in answers)
+    "Told to stop, it answers everything that it accepted, and accepts nothing more"
+    p, url = process('--max-batch', '2', '--upload-timeout', '120')
+    held = [hold_back_a_byte(url, files={'file': images[i % 10]}, data={'beam_size': '10'}) for i in range(24)]
+    while 'imcap_images 24.0' not in httpx.get(f'{url}/metrics').text:
+        time.sleep(.02)
+    p.terminate()
+    while True:
+        try: socket.create_connection((httpx.URL(url).host, httpx.URL(url).port)).close()
+        except OSError: break
+        time.sleep(.02)
+    for sock, last in held:
+        sock.sendall(last)
+    for i, (sock, _) in enumerate(held):
+        answer = http.client.HTTPResponse(sock)
+        answer.begin()
+        assert answer.status == 200
+        assert json.loads(answer.read())['caption'] == cap.caption(images[i % 10], beam_size=10).text
+        sock.close()
+    assert p.wait(120) is not None and 'Traceback' not in p.stdout.read()
 
 @pytest.fixture
 def said(capsys, monkeypatch):
@@ -328,7 +370,18 @@ def test_settings(said, args, name):
     code, err = said(*args)
     assert code == 2 and name.replace('_', '-') in err.lower().replace('_', '-')
 
-def test_pickle_on_trust(process, learn, tmp_path, images, cap):
-    learn.export(tmp_path/'c.pkl')
-    _, url = process('--sha256', hashlib.sha256((tmp_path/'c.pkl').read_bytes()).hexdigest(), model=tmp_path/'c.pkl')
-    assert httpx.post(f'{url}/caption', files={'file': images[0]}, timeout=60).json()['caption'] == cap.caption(images[0]).text
+@pytest.mark.parametrize('by', ['trust', 'sha256'])
+def test_pickle(process, learn, tmp_path, images, cap, monkeypatch, by):
+    "The usual file of fastai is served as the folder is, in a container too, where IMCAP_MODEL names another path"
+    fname = tmp_path/'captioner.pkl'
+    learn.export(fname)
+    monkeypatch.setenv('IMCAP_MODEL', '/model')
+    flags = dict(trust=['--trust'], sha256=['--sha256', hashlib.sha256(fname.read_bytes()).hexdigest()])
+    _, url = process(*flags[by], model=fname)
+    answer = httpx.post(f'{url}/caption', files={'file': images[0]}, timeout=60).json()
+    assert answer['caption'] == cap.caption(images[0]).text and answer['model'] == cap.signature
+
+def test_missing_package(said, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pydantic_settings', None)
+    code, err = said('captioner')
+    assert code == 1 and "(pydantic_settings): pip install '.[web]' in a checkout" in err

@@ -59,7 +59,7 @@ def mutate(data, others, rng):
 
 def resident()->float: # MB of this process, the server included
     try: return int(re.search(r'VmRSS:\s+(\d+)', open('/proc/self/status').read())[1])/1024
-    except FileNotFoundError: pytest.skip('no /proc here to read the memory from')
+    except FileNotFoundError: pytest.skip('no /proc to read the memory from: run it on Linux')
 
 def test_mutated_images(serve, images):
     url, _ = serve(max_pixels=4_000_000)

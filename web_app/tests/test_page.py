@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import httpx, pytest
 from PIL import Image
 
-sync_api = pytest.importorskip('playwright.sync_api', reason='playwright is not installed')
+sync_api = pytest.importorskip('playwright.sync_api', reason='playwright is not installed: make env')
 expect = sync_api.expect
 FLAGS = ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
 WATCH = """window.breaches = []; addEventListener('securitypolicyviolation', e => window.breaches.push(e.violatedDirective + ' ' + e.blockedURI))"""
@@ -14,14 +14,14 @@ WATCH = """window.breaches = []; addEventListener('securitypolicyviolation', e =
 
 # ---------------------------------------------------------------- fixtures
 
-@pytest.fixture(scope='module')
+@pytest.fixture(scope='session')  # before the server, which is not needed where there is no browser
 def browser():
     with sync_api.sync_playwright() as p:
         path = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
         try: chromium = p.chromium.launch(executable_path=path, args=FLAGS)
-        except sync_api.Error as e:
+        except sync_api.Error:
             if path: raise
-            pytest.skip(f'no chromium on PATH and playwright has no browser of its own: {str(e).splitlines()[0]}')
+            pytest.skip('no chromium on PATH: apt install chromium')
         yield chromium
         chromium.close()
 
