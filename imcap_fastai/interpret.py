@@ -18,7 +18,7 @@ from PIL import Image
 from fastcore.basics import patch
 from fastai.vision.all import PILImage, Pipeline
 from .core import CaptionError, BOS_IDX, did_you_mean, show_progress
-from .data.sources import image_fault, open_image
+from .data.sources import image_fault, open_image, tidy_table
 from .data.block import get_image, plain_text
 from .losses import image_losses
 from .page import data_uri, write_page
@@ -301,6 +301,7 @@ class CaptionInterpretation:
         "Caption and score images"
         items = learn.dls.valid_ds.items if items is None else items
         if not hasattr(items, 'iterrows'): raise CaptionError("give a table with columns image and captions, such as df[df['split'] == 'valid']")
+        items = tidy_table(items)
         check_refs(items)
         if n is not None and (not isinstance(n, Integral) or n < 1): raise CaptionError(f"{n=}: give a whole number from 1 up, or None for all images")
         if n and n < len(items): items = items.sample(n, random_state=seed)
