@@ -2,8 +2,11 @@
 
 import io, json, pickle, warnings
 from functools import partial
-import numpy as np, pandas as pd, pytest
+import numpy as np, pandas as pd, pytest, torch
 from PIL import Image
+from torch import nn
+from torchvision import models as tvm
+from fastai.learner import load_learner
 from fastai.text.core import BaseTokenizer, Tokenizer, TokenizeWithRules, WordTokenizer
 from fastai.vision.all import Resize, ResizeMethod
 from imcap_fastai.core import CaptionError, did_you_mean
@@ -18,6 +21,9 @@ from imcap_fastai.data.sources import (
     split_name,
     tidy_table,
 )
+from imcap_fastai.inference import export_captioner
+from imcap_fastai.learner import caption_learner
+from imcap_fastai.models.encoder import create_encoder
 from imcap_fastai.text import CaptionTokenizer, as_tokenizer
 
 SMALL = dict(bs=2, min_freq=1, item_tfms=Resize(32, method=ResizeMethod.Squish), num_workers=0)
@@ -457,3 +463,114 @@ def test_nothing_near():
         did_you_mean('hidden_size', ['hidden_dim', 'dropout'])
         == "Did you mean 'hidden_dim'? Valid: dropout, hidden_dim."
     )
+
+
+# ---- encoders of one's own
+
+
+class Net(nn.Module):
+    "Gives a map"
+
+    def __init__(self, stride=8):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 3, stride=stride, padding=1)
+        self.norm = nn.BatchNorm2d(6)
+
+    def forward(self, x):
+        return self.norm(self.conv(x))
+
+
+def make_net():
+    return Net(16)
+
+
+def small_learner(files, arch, **kwargs):
+    dls = CaptionDataLoaders.from_df(pairs(files), path=files, **SMALL)
+    dims = dict(embed_dim=8, hidden_dim=8, attn_dim=8)
+    return caption_learner(dls, arch, decoder_kwargs=dims, cache=False, **kwargs)
+
+
+@pytest.mark.parametrize(
+    'make, grid',
+    [
+        (lambda: Net(), (4, 4)),
+        (lambda: Net, (4, 4)),
+        (lambda: make_net, (2, 2)),
+        (lambda: partial(Net, 16), (2, 2)),
+        (lambda: tvm.resnet18(), (1, 1)),
+        (lambda: partial(tvm.resnet18, num_classes=5), (1, 1)),
+        (lambda: nn.Sequential(nn.Conv2d(3, 4, 8, 8), nn.ReLU()), (4, 4)),
+    ],
+)
+def test_an_encoder_of_ones_own(files, make, grid):
+    learn = small_learner(files, make())
+    assert learn.model.encoder.frozen
+    assert learn.predict(files/'0.png').attention.shape[1:] == grid
+    learn.export('own.pkl')
+    again = load_learner(files/'own.pkl')
+    assert again.predict(files/'0.png').text == learn.predict(files/'0.png').text
+    with pytest.raises(CaptionError, match='cannot be described'):
+        export_captioner(learn, files/'folder')
+
+
+def test_weights_of_ones_own_encoder(files):
+    torch.save(Net().state_dict(), files/'net.pt')
+    module = Net()
+    enc = create_encoder(module, weights=files/'net.pt')
+    assert torch.equal(module.conv.weight, torch.load(files/'net.pt')['conv.weight'])
+    assert not enc.train().body[0].norm.training
+    assert create_encoder(Net(), weights=None).train().body[0].norm.training
+    assert not small_learner(files, Net(), weights=None).model.encoder.frozen
+    assert create_encoder(Net(), stats=([0.5] * 3, [0.2] * 3)).stats == ([0.5] * 3, [0.2] * 3)
+    assert create_encoder(enc) is enc
+
+
+class Fixed(nn.Module):
+    def forward(self, x):
+        assert x.shape[-1] == 96, 'takes 96 pixels'
+        return x[:, :, ::8, ::8]
+
+
+class Words(nn.Module):
+    def forward(self, x):
+        return {'last_hidden_state': x}
+
+
+@pytest.mark.parametrize(
+    'make, message',
+    [
+        (lambda: nn.Sequential(Net(), nn.Flatten()), r'gives \(2, 384\) of two images of 64×64: an encoder gives a map'),
+        (lambda: Words(), 'gives a dict of a 64×64 image'),
+        (lambda: Fixed(), r'fails on a 64×64 image .*takes 96 pixels.*size=\(224, 224\)'),
+        (lambda: nn.Linear, 'cannot be made without arguments'),
+        (lambda: dict, 'gives a dict, not an nn.Module'),
+        (lambda: 'resnet_18', "Did you mean 'resnet18'"),
+    ],
+)
+def test_what_is_no_encoder(make, message):
+    with pytest.raises(CaptionError, match=message):
+        create_encoder(make())
+
+
+def test_the_size_of_ones_own_encoder():
+    enc = create_encoder(Fixed(), size=(96, 96))
+    assert enc.size == (96, 96)
+    with pytest.raises(CaptionError, match='96×96 pixels, got 64×64'):
+        enc(torch.zeros(1, 3, 64, 64))
+    with pytest.raises(CaptionError, match='leave them out'):
+        create_encoder('resnet18', weights=None, size=(64, 64))
+
+
+# ---- what to caption
+
+
+def test_captions_of_a_folder(files):
+    learn = small_learner(files, Net())
+    want = [learn.predict(files/f'{i}.png').text for i in range(4)]
+    assert [c.text for c in learn.captions(files, progress=False)] == want
+    assert [c.text for c in learn.captions(str(files/'1.png'))] == want[1:2]
+    with pytest.raises(CaptionError, match='there is no file or folder'):
+        learn.captions(files/'nowhere')
+    (files/'empty').mkdir()
+    with pytest.raises(CaptionError, match='there are no images in the folder'):
+        learn.captions(files/'empty')

@@ -17,8 +17,9 @@ from fastai.vision.core import PILImage
 from ..core import CaptionError, did_you_mean, show_progress
 
 # %% auto #0
-__all__ = ['SPLITS', 'open_image', 'image_fault', 'split_name', 'as_frame', 'tidy_table', 'check_table', 'sample_fraction',
-           'csv_table', 'df_table', 'folder_table', 'flickr8k', 'flickr30k', 'karpathy', 'coco', 'read_table']
+__all__ = ['SPLITS', 'open_image', 'image_list', 'image_fault', 'split_name', 'as_frame', 'tidy_table', 'check_table',
+           'sample_fraction', 'csv_table', 'df_table', 'folder_table', 'flickr8k', 'flickr30k', 'karpathy', 'coco',
+           'read_table']
 
 # %% ../../nbs/03_data.sources.ipynb #810c02e920
 def _to_8bit(a:np.ndarray)->np.ndarray: # Numbers of any type
@@ -102,6 +103,18 @@ def _n_bytes(src):
     "Bytes in a path or bytes object, if that can be said"
     try: return len(src) if isinstance(src, (bytes, bytearray, memoryview)) else os.stat(src).st_size
     except (OSError, TypeError, ValueError): return None
+
+# %% ../../nbs/03_data.sources.ipynb #e4db9e43
+def image_list(
+    path # Folder of images, or one image file
+)->list: # Paths
+    "The images of a folder in the order of their names, or the one file as a list"
+    path = Path(path).expanduser()
+    if not path.exists(): raise CaptionError(f"there is no file or folder {path.absolute()}")
+    if not path.is_dir(): return [path]
+    found = sorted(get_image_files(path))
+    if not found: raise CaptionError(f"there are no images in the folder {path.absolute()}")
+    return found
 
 # %% ../../nbs/03_data.sources.ipynb #803b6dd846
 SPLITS = ('train', 'valid', 'test')

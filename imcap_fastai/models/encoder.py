@@ -30,7 +30,9 @@ def arch_name(arch)->str: # A torchvision model function, or a model's name
     timms = _timm_names()
     if short.split('.')[0] in timms: return f'timm:{short}' # a tag of its weights may follow: 'resnet50.a1_in1k'
     more = '' if timms else " (the package timm, which has many more, is not installed: pip install timm)"
-    raise CaptionError(f"no torchvision {'or timm ' if timms else ''}model is called {name!r}{more}. {did_you_mean(short, [*valid, *timms])}")
+    listed = 'torchvision.models.list_models()' + (' and timm.list_models()' if timms else '')
+    raise CaptionError(f"no torchvision {'or timm ' if timms else ''}model is called {name!r}{more}. "
+                       f"{did_you_mean(short, [*valid, *timms])} All names: {listed}.")
 
 # %% ../../nbs/10_models.encoder.ipynb #aefc3f4eec
 def _read_state(path)->dict:
@@ -181,18 +183,71 @@ class Encoder(nn.Module):
 
 # %% ../../nbs/10_models.encoder.ipynb #77dd4bdde6
 def create_encoder(
-    arch,               # torchvision model function, or the name of a torchvision or timm model: `resnet101`, `'mobilenet_v2'`
-    weights='default',  # 'default' (the package's pretrained ones), path of a local state dict, or None (random)
+    arch,               # Function or name of a torchvision or timm model (`resnet101`), or a module of yours
+    weights='default',  # 'default' (pretrained; a module's own), path of a local state dict, or None (random)
     cut:int=None,       # Drop feature children from the end: `-1` removes the last stage of a ResNet
     grid:int=None,      # Adaptive pooling to `grid × grid` places
     bn_eval:bool=None,  # Keep BatchNorm statistics fixed (default: unless `weights` is None)
-    stem:int=None       # Number of leading children that stay frozen (default: `n_stem`, 0 if `weights` is None)
+    stem:int=None,      # Number of leading children that stay frozen (default: `n_stem`, 0 if `weights` is None)
+    size:tuple=None,    # Of your own module: the only `(H, W)` it takes (default: any)
+    stats=None          # Of your own module: mean and deviation of its normalisation (default: ImageNet's)
 )->Encoder:
-    "Build the encoder `arch`, pretrained, without its head"
+    "Build the encoder `arch`, pretrained, without its head; a module of yours gives maps `(B, C, h, w)`"
+    module = _module_of(arch)
+    if module is not None: return _module_encoder(module, weights, cut, grid, bn_eval, stem, size, stats)
+    if size is not None or stats is not None: raise CaptionError(
+        f"size and stats are for a module of yours; those of {arch_name(arch)} are known: leave them out")
     enc = _build(arch, weights, cut, grid, bn_eval, stem)
     enc.spec = dict(arch=enc.name, cut=cut, grid=grid)
     return enc
 
+# %% ../../nbs/10_models.encoder.ipynb #59e0d6af
+def _module_of(arch)->nn.Module|None: # Anything `create_encoder` takes
+    "A module of the user's; None for the names and functions of torchvision and timm"
+    if isinstance(arch, nn.Module): return arch
+    package = str(getattr(arch, '__module__', '')).split('.')[0]
+    if not callable(arch) or package in ('torchvision', 'timm'): return None
+    try: module = arch()
+    except TypeError as e:
+        raise CaptionError(f"the encoder {arch!r} cannot be made without arguments ({e}): give the module itself") from e
+    if isinstance(module, nn.Module): return module
+    raise CaptionError(f"the encoder {arch!r} gives a {type(module).__name__}, not an nn.Module")
+
+def _module_encoder(module, weights, cut, grid, bn_eval, stem, size, stats)->Encoder:
+    "The encoder of a module that somebody else has built"
+    if isinstance(module, Encoder): return module
+    package, name = type(module).__module__.split('.')[0], type(module).__name__
+    if weights is not None and str(weights).lower() != 'default': _load_state(module, weights, name)
+    norm = weights is not None if bn_eval is None else bn_eval
+    if package == 'timm' and hasattr(module, 'forward_features'):
+        cfg = getattr(module, 'pretrained_cfg', None) or {}
+        return _timm_encoder(module, f"timm:{cfg.get('architecture', name)}", cut, grid, norm, stem or 0)
+    if package == 'torchvision':
+        body = body_of(module, cut)
+        if stem is None and weights is not None: stem = n_stem(body)
+    elif cut is None: body = nn.Sequential(module)
+    else: raise CaptionError(f"cut={cut} is for torchvision models; {name} is taken whole")
+    _check_map(body, name, size or (64, 64))
+    return Encoder(body, grid=grid, bn_eval=norm, stem=stem or 0, name=name, size=size, stats=stats or imagenet_stats)
+
+def _check_map(body, name, size):
+    "Raise unless `body` gives a map `(B, C, h, w)` of an image `size` large"
+    training = body.training
+    given = f"a {size[0]}×{size[1]} image"
+    try:
+        with torch.no_grad(): out = body.eval()(torch.zeros(2, 3, *size))
+    except Exception as e:
+        why = f"{type(e).__name__}: {str(e).partition(chr(10))[0]}"
+        raise CaptionError(f"the encoder {name} fails on {given} ({why}). If it takes images of one size only, say which: "
+                           "create_encoder(module, size=(224, 224))") from e
+    finally: body.train(training)
+    if not isinstance(out, torch.Tensor): raise CaptionError(
+        f"the encoder {name} gives a {type(out).__name__} of {given}: an encoder gives one tensor (B, C, h, w)")
+    if out.ndim != 4 or out.shape[0] != 2: raise CaptionError(
+        f"the encoder {name} gives {tuple(out.shape)} of two images of {size[0]}×{size[1]}: an encoder gives a map "
+        "(B, C, h, w), so leave out its pooling, flattening and classifier")
+
+# %% ../../nbs/10_models.encoder.ipynb #67915202
 def _build(arch, weights, cut, grid, bn_eval, stem):
     name, norm = arch_name(arch), weights is not None if bn_eval is None else bn_eval
     if name.startswith('timm:'): return _timm_encoder(_pretrained(name, weights), name, cut, grid, norm, stem or 0)
