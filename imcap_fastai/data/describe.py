@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 from PIL import Image
 from fastcore.basics import patch
 from ..core import BOS, EOS, CaptionError, show_progress
+from ..page import NotebookFigure
 from ..text import CaptionTokenizer, as_tokenizer
 from .sources import (SPLITS, as_frame, open_image, _Faults, _bad_file, _image_key, _image_text, _is_path,
                                        _one_row_per_image, _row_faults)
@@ -316,7 +317,7 @@ def _plot_splits(splits, ax):
 @patch
 def plot(self:Description)->plt.Figure:
     "Lengths, word frequencies, vocabulary growth and split sizes"
-    fig, axs = plt.subplots(2, 2, figsize=(10, 6.2), layout='constrained')
+    fig, axs = plt.subplots(2, 2, figsize=(10, 6.2), layout='constrained', FigureClass=NotebookFigure)
     f = self.facts
     _plot_lengths(f, axs[0,0]); _plot_words(f['vocab'], axs[0,1]); _plot_growth(f, axs[1,0]); _plot_splits(f['splits'], axs[1,1])
     for ax in axs.flat: ax.spines[['top','right']].set_visible(False)
