@@ -10,7 +10,6 @@ import base64, io
 from html import escape
 from pathlib import Path
 import matplotlib, matplotlib.pyplot as plt
-from matplotlib._pylab_helpers import Gcf
 from matplotlib.figure import Figure
 from .core import CaptionError
 
@@ -34,8 +33,8 @@ def data_uri(
 class NotebookFigure(Figure):
     "A figure that a notebook shows once"
     def _ipython_display_(self):
-        waiting = any(manager.canvas.figure is self for manager in Gcf.get_all_fig_managers())
-        if not (waiting and 'inline' in matplotlib.get_backend()): raise NotImplementedError # shown as any value is
+        if 'inline' in matplotlib.get_backend(): plt.close(self)
+        raise NotImplementedError # go on, and show it as any figure
 
 # %% ../nbs/07_page.ipynb #e483bfe998
 _STYLE = """
