@@ -17,6 +17,7 @@ from fastai.callback.schedule import SchedLin
 from fastai.callback.tracker import EarlyStoppingCallback, TrackerCallback
 from fastai.learner import Recorder
 from fastcore.basics import patch, store_attr
+from .page import NotebookFigure
 from .core import CaptionError, did_you_mean
 
 # %% ../nbs/32_callback.ipynb #a22435dea1
@@ -164,7 +165,8 @@ def plot_epochs(
     t = _table(rows)
     (name, at), x, panels = _best(t, best), np.arange(len(t)) + first, _panels(t.columns.drop('epoch', errors='ignore'))
     fits = np.flatnonzero(np.diff(t['epoch']) <= 0) + 1 if 'epoch' in t else [] # numbers start again: another fit
-    fig, axs = plt.subplots(1, len(panels), figsize=(4.2*len(panels), 3.8), layout='constrained', squeeze=False)
+    fig, axs = plt.subplots(1, len(panels), figsize=(4.2*len(panels), 3.8), layout='constrained', squeeze=False,
+                            FigureClass=NotebookFigure)
     for ax,(title,names) in zip(axs[0], panels.items()):
         for n,(color,ls,mark) in zip(names, _LOOKS*len(names)): ax.plot(x, t[n], color=color, ls=ls, marker=mark, ms=4, label=n)
         for i in fits: ax.axvline(x[i]-.5, color='#999999', lw=1, label='another fit' if i == fits[0] else None)

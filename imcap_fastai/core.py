@@ -4,7 +4,7 @@
 
 # %% ../nbs/00_core.ipynb #06e29f1827
 from __future__ import annotations
-import sys
+import difflib, re, sys
 from collections import Counter
 import torch
 from torch import Tensor
@@ -23,14 +23,43 @@ class CaptionError(ValueError):
     "Something the user can put right; the message names the file, the value and the remedy"
 
 # %% ../nbs/00_core.ipynb #33106ad0cd
+# What others call it, written without underscores -> our names for it, of which the first valid one is meant
+_SYNONYMS = {
+    'beam': ['beam_size'], 'beams': ['beam_size'], 'numbeams': ['beam_size'], 'beamwidth': ['beam_size'],
+    'hidden': ['hidden_dim'], 'hiddensize': ['hidden_dim'], 'nhid': ['hidden_dim'],
+    'embsize': ['embed_dim'], 'embedsize': ['embed_dim'], 'embeddingdim': ['embed_dim'],
+    'learningrate': ['lr'], 'lrmax': ['lr'], 'bs': ['batch_size'], 'batchsize': ['bs'], 'nepoch': ['epochs'],
+    'maxlength': ['max_len', 'seq_length'], 'maxnewtokens': ['max_len'], 'numreturnsequences': ['n_best'],
+    'dropoutp': ['dropout'], 'encoder': ['arch'], 'backbone': ['arch'], 'numworkers': ['workers'],
+}
+_LONG_LIST = 12 # More names than these are not shown in full
+
+def _plain_name(name:str)->str:
+    "`name` without capitals, dashes and underscores"
+    return re.sub(r'[\W_]+', '', name).lower()
+
+def _nearest_names(name:str, valid:list, n:int)->list: # At most `n` of them
+    "The names in `valid` that were probably meant by `name`"
+    spelt = {}
+    for v in reversed(valid):
+        spelt[_plain_name(v)] = v
+    plain = _plain_name(name)
+    if plain in spelt: return [spelt[plain]]
+    for synonym in _SYNONYMS.get(plain, []):
+        if _plain_name(synonym) in spelt: return [spelt[_plain_name(synonym)]]
+    return [spelt[o] for o in difflib.get_close_matches(plain, spelt, n=n, cutoff=0.5)]
+
+# %% ../nbs/00_core.ipynb #021ebb10bb
 def did_you_mean(name:str, # What the user wrote
                  valid     # The names that would have worked
-                )->str:    # Text for the end of an error message: the nearest name, then all of them
-    "Help for an unknown name: the nearest valid one, and the list"
-    import difflib
+                )->str:    # Text for the end of an error message
+    "Help for an unknown name: the nearest valid ones; all of them only if they are few"
     valid = sorted(map(str, valid))
-    near = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.5)
-    return (f"Did you mean {near[0]!r}? " if near else '') + f"Valid: {', '.join(valid)}."
+    short = len(valid) <= _LONG_LIST
+    near = _nearest_names(str(name), valid, 1 if short else 3)
+    hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else ''
+    if short: return f"{hint} Valid: {', '.join(valid)}.".strip()
+    return hint or f"None of the {len(valid):,} valid names is like it."
 
 # %% ../nbs/00_core.ipynb #cbb9567da1
 class Vocab:

@@ -19,6 +19,7 @@ from .features import fingerprint
 from .metrics import TOKENIZERS
 from .scorecard import SCORES, ScoreCard, score_captions
 from .learner import CaptionLearner, evaluating, keep_rng
+from .data.sources import tidy_table
 from .interpret import check_refs
 
 # %% ../nbs/42_evaluate.ipynb #f146f52bbd
@@ -31,6 +32,7 @@ def score_dl(self:CaptionLearner,
 ):              # -> loader in the items' order, their raw captions, name of the split
     "What `evaluate` captions, and what it compares with"
     if isinstance(items, pd.DataFrame):
+        items = tidy_table(items)
         check_refs(items)
         name = '+'.join(map(str, pd.unique(items['split']))) if 'split' in items.columns else 'table'
         return self.caption_dl(items, bs), [list(c) for c in items['captions']], name

@@ -25,7 +25,7 @@ from .data.sources import open_image
 from .data.block import ResizeCenter, ResizeRandomCrop, caption_block
 from .decode import is_sampling, search_options
 from .learner import Caption, CaptionLearner, NOTE, caption_learner, library_versions
-from .interpret import seen_part
+from .interpret import map_part
 from .evaluate import weights_hash
 
 # %% auto #0
@@ -58,7 +58,7 @@ class Captioner:
         learn:CaptionLearner, # A trained learner; it needs no data
         golden:dict=None      # `image` (file), and the `caption` and `log_prob` it had where it was exported
     ):
-        self.learn, self.golden, self._lock, self.view = learn, golden, Lock(), lru_cache(4096)(partial(seen_part, self.prepare))
+        self.learn, self.golden, self._lock, self.view = learn, golden, Lock(), lru_cache(4096)(partial(map_part, learn.model.encoder, self.prepare))
         learn.model.eval()
 
     def caption(self,

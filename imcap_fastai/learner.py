@@ -100,6 +100,9 @@ def keep_rng():
     with torch.random.fork_rng(devices=[]): yield
 
 # %% ../nbs/40_learner.ipynb #439ec5d8f4
+import os
+from .data.sources import image_list
+
 class CaptionLearner(Learner):
     "A `Learner` that captions"
     @property
@@ -179,6 +182,7 @@ class CaptionLearner(Learner):
         return self.dls.test_dl(items, bs=bs or self.dls.valid.bs, num_workers=0)
 
     def _loaders(self, items, bs): # Images that are no rows of a table are opened here as everywhere (upright, RGB), some at a time; -> loaders, batches in all
+        if isinstance(items, (str, os.PathLike)): items = image_list(items)
         if items is None or hasattr(items, 'one_batch') or hasattr(items, 'iterrows') or all(isinstance(o, pd.Series) for o in items):
             dl = self.caption_dl(items, bs)
             return [dl], len(dl)
@@ -186,7 +190,8 @@ class CaptionLearner(Learner):
         return (self.caption_dl([get_image(o) for o in items[i:i+4*bs]], bs) for i in range(0, len(items), 4*bs)), -(-len(items)//bs)
 
     def captions(self,
-        items=None,       # Table or its rows, a list of images (anything that `open_image` takes), or a `DataLoader`; default: the validation split
+        items=None,       # Folder, list of images (anything that `open_image` takes), table or its rows, or `DataLoader`;
+                          # default: the validation split
         beam_size:int=None,# 1 is greedy (default: that of `decoding`, 3)
         bs:int=None,      # Images a batch
         progress=True,    # Show a progress bar

@@ -17,7 +17,7 @@ from pycocoevalcap.rouge.rouge import Rouge
 from fastcore.basics import patch
 from .core import CaptionError, did_you_mean, show_progress
 from .metrics import _METEOR_JAR, _tokenize, java_fault, meteor_stats, meteor_of
-from .page import html_figure, write_page
+from .page import NotebookFigure, html_figure, write_page
 
 # %% auto #0
 __all__ = ['SCORES', 'caption_sums', 'scores_of', 'bootstrap_sums', 'best_constant', 'leave_one_out', 'ends_badly', 'CardRow',
@@ -335,7 +335,8 @@ def _color(name): # Of a row
 def plot(self:ScoreCard)->plt.Figure:
     "BLEU-4, METEOR, ROUGE-L and CIDEr of each row with intervals, and the captions' lengths beside people's"
     keys = [k for k in ('bleu4', 'meteor', 'rougeL', 'cider') if k in self.scores.columns and self.scores[k].notna().any()]
-    fig, axs = plt.subplots(1, len(keys)+1, figsize=(3.1*(len(keys)+1), 1.1 + .34*len(self.rows)), layout='constrained', width_ratios=[1]*len(keys) + [1.4])
+    fig, axs = plt.subplots(1, len(keys)+1, figsize=(3.1*(len(keys)+1), 1.1 + .34*len(self.rows)), layout='constrained', width_ratios=[1]*len(keys) + [1.4],
+                            FigureClass=NotebookFigure)
     for i,(ax,k) in enumerate(zip(axs, keys)):
         v, y = self.scores[k], np.arange(len(self.rows))
         err = [v - self.low[k], self.high[k] - v] if k in self.low.columns else None

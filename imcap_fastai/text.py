@@ -13,7 +13,7 @@ import numpy as np, torch
 from .core import SPECIALS, PAD_IDX, CaptionError, Vocab
 
 # %% auto #0
-__all__ = ['CaptionTokenizer', 'WordVectors', 'load_vectors']
+__all__ = ['CaptionTokenizer', 'WrappedTokenizer', 'as_tokenizer', 'WordVectors', 'load_vectors']
 
 # %% ../nbs/02_text.ipynb #a42ec7f0ad
 def _spacy_tokenizer(lang:str): # Language code, such as 'en'
@@ -86,6 +86,79 @@ class CaptionTokenizer:
     def __eq__(self, o): return isinstance(o, CaptionTokenizer) and self._settings() == o._settings()
     def __hash__(self): return hash(tuple(self._settings().values()))
     def __repr__(self): return f"CaptionTokenizer({', '.join(f'{k}={v!r}' for k,v in self._settings().items())})"
+
+# %% ../nbs/02_text.ipynb #21a04ac0
+def _restore_marks(words)->list: # Such as `['xxmaj', 'a', 'xxwrep', '3', 'very', 'xxup', 'big', 'dog']`
+    "The words with fastai's marks carried out: `['A', 'very', 'very', 'very', 'BIG', 'dog']`"
+    out, rest = [], list(words)
+    while rest:
+        mark = rest.pop(0)
+        if mark == 'xxmaj' and rest: rest[0] = rest[0].capitalize()
+        elif mark == 'xxup' and rest: rest[0] = rest[0].upper()
+        elif mark in ('xxrep', 'xxwrep') and len(rest) > 1 and rest[0].isdigit():
+            times = min(int(rest.pop(0)), 20)
+            repeated = rest.pop(0)
+            out += [repeated*times] if mark == 'xxrep' else [repeated]*times
+        elif mark not in ('xxmaj', 'xxup', 'xxrep', 'xxwrep', 'xxfld'): out.append(mark)
+    return out
+
+def _join_pieces(words)->str: # Whole words, or SentencePiece's, where `▁` begins a word
+    "Readable text of another tokenizer's words"
+    if any(len(w) > 1 and w[0] == '▁' for w in words): words = ''.join(words).replace('▁', ' ').split()
+    return _join_words(_restore_marks(w.replace('▁', ' ') for w in words if w != '▁'))
+
+# %% ../nbs/02_text.ipynb #8589a230
+class WrappedTokenizer:
+    "A function from a text, or (as fastai's) from an iterable of texts, to words"
+    def __init__(self,
+        function,          # Of a text or of many
+        batched:bool=False # Does it take many?
+    ):
+        self.function = function
+        self.batched = batched
+
+    def setup(self, texts): # fastai's subword tokenizers are trained before their first use
+        if hasattr(self.function, 'setup'): self.function.setup(texts)
+
+    def __call__(self, text:str)->list[str]:
+        "Words of `text`; a `CaptionError` that shows the text if there are none"
+        if not isinstance(text, str):
+            raise CaptionError(f"a caption must be text, not {type(text).__name__}: {text!r}")
+        found = next(iter(self.function([text]))) if self.batched else self.function(text)
+        words = [getattr(w, 'text', w) for w in found]                 # spaCy gives objects that have a text
+        words = [w for w in words if w.strip() and w.removeprefix('▁') not in SPECIALS]
+        if not words: raise CaptionError(f"caption {text!r} holds no word; correct it or remove it")
+        return words
+
+    def join(self, words)->str: # Words, as `__call__` or `Vocab.decode` gives them
+        "Readable text"
+        owner = getattr(self.function, '__self__', None)
+        if hasattr(owner, 'convert_tokens_to_string'): # Hugging Face
+            return owner.convert_tokens_to_string(list(words))
+        return _join_pieces(words)
+
+    def __repr__(self):
+        return f"WrappedTokenizer({getattr(self.function, '__qualname__', type(self.function).__name__)})"
+
+# %% ../nbs/02_text.ipynb #a66a2db2
+def as_tokenizer(
+    tokenizer=None  # A function, a tokenizer of fastai's, an object with `tokenize`, or with `join` as ours
+):                  # A function from text to a list of words, with `join`
+    "Whatever turns text to words, as a captioner needs it (default: `CaptionTokenizer()`)"
+    if tokenizer is None: return CaptionTokenizer()
+    if isinstance(tokenizer, type) and tokenizer is not str: tokenizer = tokenizer()
+    if callable(tokenizer) and hasattr(tokenizer, 'join'): return tokenizer
+    if hasattr(tokenizer, '_tokenize1'): return WrappedTokenizer(tokenizer._tokenize1) # fastai's transform
+    if hasattr(tokenizer, 'setup'): return WrappedTokenizer(tokenizer, batched=True)
+    function = getattr(tokenizer, 'tokenize', tokenizer)
+    for batched in (False, True):
+        wrapped = WrappedTokenizer(function, batched)
+        try:
+            if all(isinstance(w, str) for w in wrapped('A dog')): return wrapped
+        except Exception: pass # not made for this: the next
+    raise CaptionError(
+        f"tokenizer={tokenizer!r}: give a function from a text to the list of its words (str.split is one), "
+        "a tokenizer of fastai's such as WordTokenizer(), or a CaptionTokenizer")
 
 # %% ../nbs/02_text.ipynb #c5b39f9072
 @contextmanager

@@ -162,7 +162,7 @@ class Service:
         if isinstance(res, BaseException): return res
         c, start, done = res
         ms = lambda s: round(1000*s, 1)
-        return dict(c.to_dict(attention=opts.attention), view=view, image=dict(width=size[0], height=size[1]), model=self.cap.signature,
+        return dict(c.to_dict(attention=opts.attention), view=view, map_view=view.map, image=dict(width=size[0], height=size[1]), model=self.cap.signature,
                     timing=dict(wait_ms=ms(start - t0), model_ms=ms(done - start), total_ms=ms(time.perf_counter() - t0)))
 
     def _busy(self): return ApiError(503, 'busy', "Too many images are waiting; try again in a moment.", {'Retry-After': '1'})

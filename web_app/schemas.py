@@ -6,7 +6,7 @@ from .uploads import Options
 class Word(BaseModel):
     word: str
     prob: float = Field(description='probability of this word, given the image and the words before it')
-    attention: list[list[float]] | None = Field(None, description='rows of numbers that sum to 1: where the model looked, in the part that `view` names')
+    attention: list[list[float]] | None = Field(None, description='rows of numbers that sum to 1: where the model looked, in the part that `map_view` names')
 
 class Candidate(BaseModel):
     caption: str
@@ -28,7 +28,7 @@ class CaptionAnswer(BaseModel):
         caption='two dogs run on the beach', log_prob=-2.8, finished=True, end_prob=.64,
         words=[dict(word=w, prob=p) for w,p in (('two', .71), ('dogs', .93), ('run', .42), ('on', .55), ('the', .81), ('beach', .77))],
         n_best=[dict(caption='two dogs run on the beach', log_prob=-2.8, score=-2.8, finished=True)],
-        view=[0, 0, 1, 1], image=dict(width=640, height=480), model='3f2a90c1d2e4', timing=dict(wait_ms=3.1, model_ms=85.2, total_ms=88.9))]})
+        view=[0, 0, 1, 1], map_view=[0, 0, 1, 1], image=dict(width=640, height=480), model='3f2a90c1d2e4', timing=dict(wait_ms=3.1, model_ms=85.2, total_ms=88.9))]})
     caption: str
     log_prob: float = Field(description='natural logarithm of its probability, the end included')
     finished: bool = Field(description='false if the caption was cut at its greatest length')
@@ -37,6 +37,8 @@ class CaptionAnswer(BaseModel):
     n_best: list[Candidate] = Field(description='candidates, best first, this caption included')
     view: tuple[float, float, float, float] = Field(description='part of the upright image that the model saw, as fractions of its size: left, top, '
                                                                 'right, bottom; beyond 0 and 1 is padding')
+    map_view: tuple[float, float, float, float] = Field(
+        description='where the attention maps lie, likewise: nearly `view`, moved so that each cell is centred on the pixels it is about')
     image: Size = Field(description='of the upright image, in pixels')
     model: str = Field(description="short hash of the model's weights")
     timing: Timing

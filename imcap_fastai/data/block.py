@@ -12,6 +12,7 @@ import random
 import textwrap
 import warnings
 from itertools import takewhile
+from pathlib import Path
 import numpy as np, pandas as pd, torch
 from fastcore.all import L, compose
 from fastai.data.all import (DataBlock, DataLoaders, TfmdDL, TransformBlock, Transform, IndexSplitter, TitledStr, delegates)
@@ -19,8 +20,8 @@ from fastai.vision.all import ImageBlock, RandTransform, Resize, ResizeMethod, T
 from PIL import Image
 from plum import dispatch
 from ..core import CaptionError, Vocab, TensorCaption, BOS_IDX, EOS_IDX, pad_captions
-from ..text import CaptionTokenizer
-from .sources import open_image, check_table
+from ..text import CaptionTokenizer, as_tokenizer
+from .sources import as_frame, check_table, csv_table, df_table, open_image, read_table
 from .samplers import SortSampler, SortishSampler
 
 # %% ../../nbs/05_data.block.ipynb #ed6dab0b30
@@ -29,10 +30,13 @@ class NumericalizeCaptions(Transform):
     train_setup = True
     max_len = None # Most tokens of a caption, `xxbos` and `xxeos` counted: longer ones are cut
     def __init__(self, tokenizer=None, vocab:Vocab=None, min_freq:int=5, max_vocab:int=None):
-        self.tok, self.vocab, self.min_freq, self.max_vocab, self._memo = tokenizer or CaptionTokenizer(), vocab, min_freq, max_vocab, {}
+        self.tok, self.vocab = as_tokenizer(tokenizer), vocab
+        self.min_freq, self.max_vocab = min_freq, max_vocab
+        self._memo = {}
 
     def setups(self, items):
         if self.vocab is not None: return
+        if hasattr(self.tok, 'setup'): self.tok.setup([t for caps in items for t in caps])
         self.vocab = Vocab.from_tokens((self.tok(t) for caps in items for t in caps), self.min_freq, self.max_vocab)
 
     def ids(self, text:str)->list: # Token ids of one caption, `xxbos` and `xxeos` included
@@ -176,7 +180,7 @@ def show_batch(x:TensorImage, y:TensorCaption, samples, ctxs=None, max_n=9, nrow
 
 # %% ../../nbs/05_data.block.ipynb #9c03681ffd
 def CaptionBlock(
-    tokenizer=None,      # Text to words (default: `CaptionTokenizer()`)
+    tokenizer=None,      # Text to words: anything `as_tokenizer` takes (default: `CaptionTokenizer()`)
     vocab:Vocab=None,    # A ready vocabulary (default: from the training captions)
     min_freq:int=5,      # Rarer words become `xxunk`
     max_vocab:int=None,  # Most words kept
@@ -194,7 +198,8 @@ def get_image(o): # A row with an `image`, or anything `open_image` takes
 
 def get_captions(o): # A row with `captions`
     "The captions of an item: a list of texts"
-    return list(o['captions'] if isinstance(o, (pd.Series, dict)) else o.captions)
+    captions = o['captions'] if isinstance(o, (pd.Series, dict)) else o.captions
+    return [captions] if isinstance(captions, str) else list(captions)
 
 # %% ../../nbs/05_data.block.ipynb #750dc92f56
 def caption_block(**kwargs)->DataBlock: # Options of `CaptionBlock`, `item_tfms`, `batch_tfms`
@@ -212,7 +217,7 @@ class CaptionDataLoaders(DataLoaders):
     @classmethod
     @delegates(DataLoaders.from_dblock)
     def from_df(cls,
-        df,                 # Tidy table: `image`, `captions` (list of texts), `split` ('train', 'valid', 'test')
+        df,                 # Images with captions and a column `split`: anything that `tidy_table` takes
         path='.',           # Where learners of these data write
         bs:int=25,          # Images a batch
         min_freq:int=5,     # Words seen less often in the training captions become `xxunk`
@@ -220,16 +225,55 @@ class CaptionDataLoaders(DataLoaders):
         n_caps:int=None,    # Captions shown an image and training epoch (default: all)
         item_tfms=None,     # Default: squish to 224×224, so that everything stays in the picture
         batch_tfms=None,    # Normalisation is added by `caption_learner`
-        tokenizer=None,     # Default: `CaptionTokenizer()`
+        tokenizer=None,     # Text to words: anything `as_tokenizer` takes (default: `CaptionTokenizer()`)
         vocab:Vocab=None,   # Default: from the training captions
         check='full',       # 'full': decode every image once, 'exists': look for the files, False: trust the table
-        seed:int=None,      # Order of the training images
+        seed:int=None,      # Order of the training images, and which ones `valid_pct` takes (42 if None)
+        valid_pct:float=None, # Part of the images to validate on, if there is no column `split`
         **kwargs
     ):
         "Check the table, all faults at once, and make loaders of its training and validation rows"
+        df = as_frame(df)
+        if valid_pct is not None:
+            df = df_table(df, valid_pct=valid_pct, seed=42 if seed is None else seed, check=False)
         df = check_table(df, images=check).reset_index(drop=True)
-        if not (df['split'] == 'valid').any(): raise CaptionError("the table has no rows with split 'valid': training needs some to "
-            "measure itself by. Name some of the training images 'valid', or use csv_table(..., valid_pct=0.1)")
+        if not (df['split'] == 'valid').any(): raise CaptionError(
+            "the table has no rows with split 'valid': training needs some to measure itself by. "
+            "Name some of the training images 'valid', or leave the column out and give valid_pct=0.1")
         block = caption_block(tokenizer=tokenizer, vocab=vocab, min_freq=min_freq, max_vocab=max_vocab, n_caps=n_caps,
                               item_tfms=item_tfms or Resize(224, method=ResizeMethod.Squish), batch_tfms=batch_tfms)
         return cls.from_dblock(block, df, path=path, bs=bs, seed=seed, **kwargs)
+
+    @classmethod
+    @delegates(from_df.__func__)
+    def from_csv(cls,
+        path,                      # Folder of the data, where learners write too
+        csv_fname='captions.csv',  # Table in it: CSV (also as Excel writes it), TSV, JSON or JSON lines
+        folder:str='.',            # Folder of the images in `path`
+        image_col:str='image',     # Column with the name of the image
+        caption_col:str='caption', # Column with its caption, or a list of them
+        split_col:str='split',     # Column with 'train', 'valid' or 'test'; without one give `valid_pct`
+        valid_pct:float=None,      # Part of the images to validate on, if there is no column of splits
+        seed:int=None,             # As in `from_df`
+        check='full',              # As in `from_df`
+        **kwargs
+    ):
+        "Make loaders of a file with one caption a line"
+        path = Path(path).expanduser()
+        df = csv_table(path/csv_fname, image_col, caption_col, split_col, images=path/folder, valid_pct=valid_pct,
+                       seed=42 if seed is None else seed, check=check)
+        return cls.from_df(df, path=path, seed=seed, check=False, **kwargs)
+
+    @classmethod
+    @delegates(from_df.__func__)
+    def from_folder(cls,
+        path,                  # Images with text files beside them, or any data set that `read_table` knows
+        valid_pct:float=None,  # Part of the images to validate on, if there are no splits
+        seed:int=None,         # As in `from_df`
+        check='full',          # As in `from_df`
+        **kwargs
+    ):
+        "Make loaders of a folder: images and texts in `train` and `valid`, or a known data set"
+        path = Path(path).expanduser()
+        df = read_table(path, valid_pct=valid_pct, seed=42 if seed is None else seed, check=check)
+        return cls.from_df(df, path=path, seed=seed, check=False, **kwargs)

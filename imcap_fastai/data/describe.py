@@ -15,8 +15,10 @@ import matplotlib.pyplot as plt
 from PIL import Image
 from fastcore.basics import patch
 from ..core import BOS, EOS, CaptionError, show_progress
-from ..text import CaptionTokenizer
-from .sources import SPLITS, _Faults, _bad_file, _row_faults
+from ..page import NotebookFigure
+from ..text import CaptionTokenizer, as_tokenizer
+from .sources import (SPLITS, as_frame, open_image, _Faults, _bad_file, _image_key, _image_text, _is_path,
+                                       _one_row_per_image, _row_faults)
 
 # %% auto #0
 __all__ = ['Description', 'describe']
@@ -24,7 +26,6 @@ __all__ = ['Description', 'describe']
 # %% ../../nbs/08_data.describe.ipynb #df83fdf245
 def _splits_of(df, faults:_Faults)->tuple: # -> split of each row, its name in messages, notes
     "The splits, if the table can be described"
-    if not isinstance(df, pd.DataFrame): raise CaptionError(f"describe takes a tidy table, not {type(df).__name__}: read_table(…) makes one")
     for c in ('image','captions'):
         if c not in df.columns: faults.add('missing column', f"{c!r}. The table has: {', '.join(map(str, df.columns)) or 'none'}")
     if not len(df): faults.add('empty table', 'there are no rows')
@@ -128,24 +129,28 @@ def _byte_keys(files, progress:bool)->tuple: # Different paths; -> keys, and how
         for i,k in zip(todo, show_progress(found, 'comparing files', len(todo)) if progress and len(todo) > 200 else found): keys[i] = k
     return keys, sum(not s for s in sizes) + sum(keys[i] is None for i in todo)
 
-def _file_facts(paths, splits, read:bool, progress:bool)->dict: # Path and split of each row; compare bytes too?
-    files = [os.path.realpath(p) for p in paths]
-    out = dict(same_file=_groups(files, splits, [os.path.basename(f) for f in files]))
+def _file_facts(images, splits, read:bool, progress:bool)->dict: # Of each row; compare bytes too?
+    paths = list(images)
+    files = [os.path.realpath(p) if _is_path(p) else _image_key(p) for p in paths]
+    names = [os.path.basename(f) if _is_path(p) else _image_text(p) for f,p in zip(files, paths)]
+    out = dict(same_file=_groups(files, splits, names))
     if read:
         first = list({f: i for i,f in reversed([*enumerate(files)])}.values())[::-1] # each file once
+        first = [i for i in first if _is_path(paths[i])]
         keys, unread = _byte_keys([files[i] for i in first], progress)
         out.update(same_bytes=_groups(keys, [splits[i] for i in first], [os.path.basename(files[i]) for i in first]), unreadable=unread)
     return out
 
 # %% ../../nbs/08_data.describe.ipynb #895ec783b4
 def _width_height(path)->tuple|None: # None if the file is no image
+    if not _is_path(path): return open_image(path).size
     try:
         with Image.open(path) as im: return im.size[::-1] if im.getexif().get(0x0112, 1) in (5,6,7,8) else im.size
     except _bad_file: return None
 
 def _size_facts(paths, n:int, seed:int)->dict: # How many to look at
     "Sizes of a random sample of the files"
-    files = sorted(set(map(str, paths)))
+    files = sorted({str(p) for p in paths if _is_path(p)}) + [p for p in paths if not _is_path(p)]
     pick = np.random.default_rng(seed).permutation(len(files))[:n]
     found = [_width_height(files[i]) for i in pick]
     wh = np.array([o for o in found if o]).reshape(-1, 2)
@@ -235,15 +240,17 @@ def _repr_html_(self:Description)->str:
 
 # %% ../../nbs/08_data.describe.ipynb #8622ad8329
 def describe(
-    df,                  # Tidy table; without a column `split` it is taken as a whole
+    df,                  # Table, anything `tidy_table` takes; without a column `split` it is taken as a whole
     images:bool=False,   # Compare the bytes of the image files as well?
     n_sizes:int=500,     # Image files whose size in pixels is looked up; 0 leaves files alone
-    tokenizer=None,      # Text to words (default: `CaptionTokenizer()`, as in training)
+    tokenizer=None,      # Text to words, as in training (default: `CaptionTokenizer()`)
     seed:int=42,         # Of the order in which captions are read, and of the files looked at
     progress:bool=True   # Show progress bars?
 )->Description:          # Prints as tables; `plot()`, `to_dict()`
     "Splits, lengths, words, repeats and files of a data set; a `CaptionError` lists what cannot be counted"
-    faults, tok = _Faults(df.attrs.get('source', 'the table') if isinstance(df, pd.DataFrame) else 'describe'), tokenizer or CaptionTokenizer()
+    df, tok = as_frame(df), as_tokenizer(tokenizer)
+    faults = _Faults(df.attrs.get('source', 'the table'))
+    df = _one_row_per_image(df, faults)
     splits, names, notes = _splits_of(df, faults)
     ids, lens, stoi = _count(df['captions'], names, tok, faults, progress)
     n_caps = np.array([len(c) for c in df['captions']])
@@ -258,7 +265,7 @@ def describe(
     return Description(dict(
         source=faults.what, images=len(df), captions=len(lens), tokenizer=repr(tok), seed=seed, splits=facts,
         vocab=_vocab_facts(of, part(mine), lens[mine], words, rest), growth=_growth_facts(part(mine), lens[mine], seed),
-        repeats=_repeat_facts(ids, lens, rows, words, getattr(tok, 'join', ' '.join)),
+        repeats=_repeat_facts(ids, lens, rows, words, tok.join),
         files=_file_facts(df['image'], splits, images, progress),
         sizes=_size_facts(df['image'], n_sizes, seed) if n_sizes > 0 else {}, notes=notes))
 
@@ -310,7 +317,7 @@ def _plot_splits(splits, ax):
 @patch
 def plot(self:Description)->plt.Figure:
     "Lengths, word frequencies, vocabulary growth and split sizes"
-    fig, axs = plt.subplots(2, 2, figsize=(10, 6.2), layout='constrained')
+    fig, axs = plt.subplots(2, 2, figsize=(10, 6.2), layout='constrained', FigureClass=NotebookFigure)
     f = self.facts
     _plot_lengths(f, axs[0,0]); _plot_words(f['vocab'], axs[0,1]); _plot_growth(f, axs[1,0]); _plot_splits(f['splits'], axs[1,1])
     for ax in axs.flat: ax.spines[['top','right']].set_visible(False)

@@ -5,10 +5,11 @@
 # %% ../../nbs/03_data.sources.ipynb #40fc7951d8
 from __future__ import annotations
 import csv, hashlib, inspect, io, json, os, re, stat, struct, warnings
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from numbers import Real
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 import numpy as np, pandas as pd, torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from fastai.data.transforms import get_image_files
@@ -16,8 +17,9 @@ from fastai.vision.core import PILImage
 from ..core import CaptionError, did_you_mean, show_progress
 
 # %% auto #0
-__all__ = ['SPLITS', 'open_image', 'image_fault', 'check_table', 'sample_fraction', 'csv_table', 'df_table', 'folder_table',
-           'flickr8k', 'flickr30k', 'karpathy', 'coco', 'read_table']
+__all__ = ['SPLITS', 'open_image', 'image_list', 'image_fault', 'split_name', 'as_frame', 'tidy_table', 'check_table',
+           'sample_fraction', 'csv_table', 'df_table', 'folder_table', 'flickr8k', 'flickr30k', 'karpathy', 'coco',
+           'read_table']
 
 # %% ../../nbs/03_data.sources.ipynb #810c02e920
 def _to_8bit(a:np.ndarray)->np.ndarray: # Numbers of any type
@@ -102,6 +104,18 @@ def _n_bytes(src):
     try: return len(src) if isinstance(src, (bytes, bytearray, memoryview)) else os.stat(src).st_size
     except (OSError, TypeError, ValueError): return None
 
+# %% ../../nbs/03_data.sources.ipynb #e4db9e43
+def image_list(
+    path # Folder of images, or one image file
+)->list: # Paths
+    "The images of a folder in the order of their names, or the one file as a list"
+    path = Path(path).expanduser()
+    if not path.exists(): raise CaptionError(f"there is no file or folder {path.absolute()}")
+    if not path.is_dir(): return [path]
+    found = sorted(get_image_files(path))
+    if not found: raise CaptionError(f"there are no images in the folder {path.absolute()}")
+    return found
+
 # %% ../../nbs/03_data.sources.ipynb #803b6dd846
 SPLITS = ('train', 'valid', 'test')
 
@@ -148,12 +162,165 @@ def _image_faults(paths, decode:bool, n_workers:int=None, progress:bool=True)->l
         todo = ex.map(image_fault, paths)
         return list(show_progress(todo, 'checking images', n) if progress and n > 200 else todo)
 
+# %% ../../nbs/03_data.sources.ipynb #e2ef8ec2
+_SPLIT_NAMES = dict(train=('train', 'training', 'trn'), valid=('valid', 'validation', 'val', 'dev'),
+                    test=('test', 'testing', 'tst'))
+_SPLIT_OF = {name: split for split,names in _SPLIT_NAMES.items() for name in names}
+
+def split_name(name)->str|None: # As it stands in a table or on a folder
+    "'train', 'valid' or 'test' for their usual names; None for a missing value; any other name unchanged"
+    if not isinstance(name, str): return None if pd.api.types.is_scalar(name) and pd.isna(name) else name
+    return _SPLIT_OF.get(name.strip().lower(), name)
+
+# %% ../../nbs/03_data.sources.ipynb #272ed952
+_IMAGE_TYPES = (Image.Image, np.ndarray, torch.Tensor, bytes, bytearray)
+
+def _is_path(image)->bool:
+    return isinstance(image, (str, os.PathLike))
+
+def _unwrapped(image):
+    "The image of a Hugging Face `{'bytes', 'path'}` that has not been decoded; anything else as it is"
+    if not isinstance(image, dict) or not {'bytes', 'path'} & set(image): return image
+    return image.get('path') if image.get('bytes') is None else image['bytes']
+
+def _located(image, base:Path='.'): # As given; folder that relative paths start from
+    "Absolute path of an image, also of one written down on Windows; images that are no paths unchanged"
+    image = _unwrapped(image)
+    if not _is_path(image) or not os.fspath(image): return image
+    found = os.path.abspath(os.path.join(base, image))
+    if os.sep != '/' or '\\' not in os.fspath(image) or os.path.exists(found): return found
+    parts = PureWindowsPath(image).parts
+    for i in range(len(parts)):
+        tail = os.path.abspath(os.path.join(base, *parts[i:]))
+        if os.path.exists(tail): return tail
+    return os.path.abspath(os.path.join(base, *parts))
+
+# %% ../../nbs/03_data.sources.ipynb #c40066c9
+def _image_key(image)->str:
+    "Text that is equal for equal images: the path of a file, a hash of any other image"
+    if _is_path(image): return os.path.abspath(image)
+    if isinstance(image, torch.Tensor): image = image.detach().cpu().numpy()
+    about = repr((getattr(image, 'mode', ''), getattr(image, 'size', ''), getattr(image, 'shape', '')))
+    content = image if isinstance(image, (bytes, bytearray)) else image.tobytes()
+    return hashlib.blake2b(about.encode() + content, digest_size=16).hexdigest()
+
+def _image_text(image)->str:
+    "What messages call an image"
+    if _is_path(image): return str(image)
+    if isinstance(image, Image.Image): return f'<PIL image of {image.width}×{image.height} pixels>'
+    if isinstance(image, (np.ndarray, torch.Tensor)): return f'<array {tuple(image.shape)}>'
+    if isinstance(image, (bytes, bytearray)): return f'<image of {len(image)} bytes>'
+    return repr(image)[:80]
+
+# %% ../../nbs/03_data.sources.ipynb #4b3d02a4
+_IMAGE_COLUMNS = ('image', 'file_name', 'filename', 'image_name', 'image_path', 'filepath', 'img')
+_CAPTION_COLUMNS = ('caption', 'captions', 'sentences', 'sentence', 'text', 'texts')
+_NUMBERED_CAPTION = re.compile(r'(caption|sentence|text)_?\d+', re.I)
+
+def _column(row, name:str, usual:tuple): # Record; column asked for; its usual names, ours first
+    "The column `name` of a record; where our own name is asked for, a usual one does too"
+    if name in row or name != usual[0]: return name if name in row else None
+    spelt = {str(c).strip().lower(): c for c in row}
+    return next((spelt[u] for u in usual if u in spelt), None)
+
+def _columns(row, image_col:str, caption_col:str, split_col:str)->tuple: # -> column, list of columns, column
+    "Where a record keeps its image, captions and split; None or an empty list if it does not"
+    caption = _column(row, caption_col, _CAPTION_COLUMNS)
+    if caption is not None: captions = [caption]
+    elif caption_col == 'caption': captions = [c for c in row if _NUMBERED_CAPTION.fullmatch(str(c))]
+    else: captions = []
+    return _column(row, image_col, _IMAGE_COLUMNS), captions, _column(row, split_col, ('split',))
+
+# %% ../../nbs/03_data.sources.ipynb #e01ec173
+def _record_rows(records, faults:_Faults, base, image_col:str, caption_col:str, split_col:str)->list:
+    "Rows of the tidy table from records of one caption or a list of captions each; further columns are kept"
+    rows = {}
+    for where,record in records:
+        image_name, caption_names, split_column = _columns(record, image_col, caption_col, split_col)
+        for column,found in ((image_col, image_name is not None), (caption_col, caption_names)):
+            if not found: raise CaptionError(f"{where}: no column {column!r}. {did_you_mean(column, record)}")
+        image = _unwrapped(record[image_name])
+        if image is None or isinstance(image, float) or _is_path(image) and not os.fspath(image):
+            faults.add('no image name', where)
+            continue
+        if not isinstance(image, _IMAGE_TYPES) and not _is_path(image): image = str(image)
+        ours = {image_name, *caption_names, split_column, 'image', 'captions', 'split', 'where'}
+        extra = {k: v for k,v in record.items() if k not in ours}
+        split = split_name(record.get(split_column))
+        row = dict(image=_located(image, base), captions=[], split=split, where=where, **extra)
+        captions = record[caption_names[0]] if len(caption_names) == 1 else [record[c] for c in caption_names]
+        _add_record(rows, row, captions, faults)
+    return list(rows.values())
+
+def _add_record(rows:dict, new:dict, captions, faults:_Faults):
+    "Add the captions of one record to the row of its image"
+    row = rows.setdefault(_image_key(new['image']), new)
+    name = f"{new['where']}: {_image_text(new['image'])}"
+    if row['split'] != new['split']:
+        before = f"{row['where']} ({row['split']})"
+        faults.add('image in two splits', f"{name} ({new['split']}), and before it {before}")
+    listed = isinstance(captions, (list, tuple, np.ndarray))
+    for caption in captions if listed else [captions]:
+        if isinstance(caption, dict) and 'raw' in caption: caption = caption['raw'] # Karpathy's sentences
+        if isinstance(caption, str) and caption.strip(): row['captions'].append(caption.strip())
+        else: faults.add('empty caption', f"{name}: {caption!r}")
+
+# %% ../../nbs/03_data.sources.ipynb #f475b98c
+def _dicts(rows)->list: # A sequence of dicts, or a `DataFrame`
+    "The rows as a list of dicts"
+    if isinstance(rows, pd.DataFrame): return rows.to_dict('records')
+    rows = list(rows) if isinstance(rows, Iterable) and not isinstance(rows, (str, bytes)) else [rows]
+    for i,row in enumerate(rows):
+        if not isinstance(row, Mapping): raise CaptionError(
+            f"row {i} of the table is of type {type(row).__name__}: give a DataFrame, "
+            "or a list of dicts such as {'image': 'a.jpg', 'caption': 'A dog.'}")
+    return [dict(row) for row in rows]
+
+def as_frame(
+    data              # `DataFrame`, list of dicts, dict of columns, Hugging Face `Dataset` or `DatasetDict`
+)->pd.DataFrame:      # The same rows
+    "A `DataFrame` of anything that is a table"
+    if isinstance(data, pd.DataFrame): return data
+    if not isinstance(data, Mapping): return pd.DataFrame(_dicts(data))
+    if data and all(split_name(k) in SPLITS for k in data):
+        return pd.DataFrame([{'split': split, **row} for split,rows in data.items() for row in _dicts(rows)])
+    return pd.DataFrame(dict(data))
+
+def _one_row_per_image(df:pd.DataFrame, faults:_Faults)->pd.DataFrame:
+    "`df` with a list of captions in each row: rows of the same image brought together, one text being one caption"
+    caption_col = 'captions' if 'captions' in df.columns else 'caption'
+    image_name, caption_names, split_column = _columns(df.columns, 'image', caption_col, 'split')
+    if image_name is None or not caption_names or not len(df): return df # `_find_faults` says what is missing
+    splits = [split_name(o) for o in df[split_column]] if split_column else None
+    texts = any(isinstance(o, str) for o in df[caption_names[0]])
+    wrapped = any(isinstance(o, dict) for o in df[image_name])
+    if (image_name, caption_names) == ('image', ['captions']) and not texts and not wrapped:
+        same = splits is None or splits == df[split_column].tolist() and split_column == 'split'
+        return df if same else df.drop(columns=split_column).assign(split=splits)
+    where = df['where'] if 'where' in df.columns else [f'row {i}' for i in df.index]
+    rows = _record_rows(zip(where, df.to_dict('records')), faults, '.', 'image', caption_col, 'split')
+    out = pd.DataFrame(rows)
+    if split_column is None: out = out.drop(columns='split')
+    out.attrs = dict(df.attrs)
+    return out
+
+# %% ../../nbs/03_data.sources.ipynb #ce04c48e
+def tidy_table(
+    data              # One caption or one image a row, anything that `as_frame` takes
+)->pd.DataFrame:      # `image`, `captions` (list of texts), `split` if there was one, all other columns
+    "One row per image, whatever the rows were; files are not looked at"
+    df = as_frame(data)
+    faults = _Faults(df.attrs.get('source', 'the table'))
+    df = _one_row_per_image(df, faults)
+    faults.check()
+    return df
+
 # %% ../../nbs/03_data.sources.ipynb #e1f0afc476
 def _row_faults(i, img, caps, split, where, faults:_Faults)->str: # Index and columns of a row
     "Add what is wrong with the text of one row; gives the name that messages use for it"
-    name = f"{where if isinstance(where, str) else f'row {i}'}: {img}"
-    if not isinstance(img, (str, os.PathLike)) or not os.fspath(img):
-        faults.add("'image' is not a path", f"row {i}: {img!r}")
+    name = f"{where if isinstance(where, str) else f'row {i}'}: {_image_text(img)}"
+    if not isinstance(img, _IMAGE_TYPES) and not (_is_path(img) and os.fspath(img)):
+        faults.add("'image' is not a path and not an image", f"row {i}: {img!r}")
     if split not in SPLITS: faults.add('unknown split', f"{name}: {split!r}. {did_you_mean(split, SPLITS)}")
     if not isinstance(caps, (list, tuple, np.ndarray)):
         faults.add("'captions' is not a list of texts", f"{name}: {caps!r}")
@@ -169,8 +336,8 @@ def _table_faults(df, faults:_Faults, names:list):
     "Add what is wrong between rows"
     first = {}
     for name,img,split in zip(names, df['image'], df['split']):
-        if not isinstance(img, (str, os.PathLike)): continue
-        was = first.setdefault(os.path.abspath(img), (name, split))
+        if not _is_path(img) and not isinstance(img, _IMAGE_TYPES): continue
+        was = first.setdefault(_image_key(img), (name, split))
         if was[0] is name: continue
         kind = 'image given twice' if was[1] == split else 'image in two splits'
         faults.add(kind, f"{name} ({split}), and before it {was[0]} ({was[1]})")
@@ -186,38 +353,52 @@ def _find_faults(df, faults:_Faults, images='exists', n_workers:int=None, progre
     "Add every fault of the table `df`, files included, to `faults`"
     if images not in ('full', 'exists', False): raise CaptionError(f"images={images!r}: give 'full', 'exists' or False")
     missing = [c for c in ('image','captions','split') if c not in df.columns]
-    for c in missing: faults.add('missing column', f"{c!r}. The table has: {', '.join(map(str, df.columns))}")
+    for c in missing:
+        hint = ' (valid_pct=0.1 validates on a tenth of the images)' if c == 'split' else ''
+        faults.add('missing column', f"{c!r}. The table has: {', '.join(map(str, df.columns))}{hint}")
     if len(df) == 0: faults.add('empty table', 'there are no rows')
     if missing or len(df) == 0: return
     where = df['where'] if 'where' in df.columns else [None]*len(df)
     names = [_row_faults(*row, faults) for row in zip(df.index, df['image'], df['captions'], df['split'], where)]
     _table_faults(df, faults, names)
-    ok = [(n,p) for n,p in zip(names, df['image']) if isinstance(p, (str, os.PathLike)) and os.fspath(p)]
     if not images: return
+    ok = [(n,p) for n,p in zip(names, df['image']) if _is_path(p) and os.fspath(p)]
+    if images == 'full': _add_object_faults(names, df['image'], faults)
     for (name,p),why in zip(ok, _image_faults([os.path.abspath(p) for _,p in ok], images=='full', n_workers, progress)):
         if why: faults.add('missing image' if 'does not exist' in why else 'unreadable image', f"{name} {why}")
 
+def _add_object_faults(names, images, faults:_Faults):
+    "Add the images that are no files and cannot be opened"
+    for name,image in zip(names, images):
+        if not isinstance(image, _IMAGE_TYPES): continue
+        try: open_image(image)
+        except CaptionError as e: faults.add('unreadable image', f"{name}: {e}")
+
 # %% ../../nbs/03_data.sources.ipynb #bb17565e5a
 def check_table(
-    df,                   # Table with columns `image`, `captions`, `split`
+    df,                   # Table with `image`, `captions`, `split`, or what `tidy_table` makes one of
     images='full',        # 'full': decode every image; 'exists': look whether it is there; False: leave images alone
     n_workers:int=None,   # Threads that decode (default: one more than there are processors)
     progress:bool=True,   # Show a progress bar?
     max_report:int=20     # Faults listed of each kind
 ):                        # The table, with absolute paths and stripped captions
     "Find *all* faults of a table and its images; raise one `CaptionError` that lists them, or return the table tidied"
-    faults = _Faults(df.attrs.get('source', 'the data set'), max_report)
+    given = as_frame(df)
+    faults = _Faults(given.attrs.get('source', 'the data set'), max_report)
+    df = _one_row_per_image(given, faults)
+    if 'image' in df.columns: df = df.assign(image=[_located(o) for o in df['image']])
     _find_faults(df, faults, images, n_workers, progress)
+    given.attrs.update(df.attrs) # what has been told once is not told again
     faults.check()
-    return df.assign(image=[os.path.abspath(p) for p in df['image']],
-                     captions=[[c.strip() for c in caps] for caps in df['captions']])
+    return df.assign(captions=[[c.strip() for c in caps] for caps in df['captions']])
 
 # %% ../../nbs/03_data.sources.ipynb #e0a54379ce
-def _ranks(images, seed:int, salt:str='')->np.ndarray: # Paths
-    "Place of each image in a random order that depends on its file name and `seed`"
-    key = lambda p: hashlib.blake2b(f"{salt}{seed}:{os.path.basename(p)}".encode(), digest_size=8).digest()
+def _ranks(images, seed:int, salt:str='')->np.ndarray: # Paths or images
+    "Place of each image in a random order that depends on `seed` and its file name (its content, if it is no file)"
+    names = [os.path.basename(p) if _is_path(p) else _image_key(p) for p in images]
+    key = lambda name: hashlib.blake2b(f"{salt}{seed}:{name}".encode(), digest_size=8).digest()
     out = np.empty(len(images), dtype=int)
-    out[sorted(range(len(images)), key=[key(p) for p in images].__getitem__)] = np.arange(len(images))
+    out[sorted(range(len(images)), key=[key(name) for name in names].__getitem__)] = np.arange(len(images))
     return out
 
 def sample_fraction(
@@ -292,60 +473,86 @@ def _json_lists(path:Path, *keys)->dict:
     return data
 
 # %% ../../nbs/03_data.sources.ipynb #f7e0dff9ad
+_WORKBOOKS = ('.xlsx', '.xls', '.xlsm', '.ods', '.numbers')
+
+def _table_text(path:Path)->str:
+    "Text of a table: UTF-8, or as Excel writes it (UTF-16, Windows-1252)"
+    if not path.is_file(): raise CaptionError(f"there is no file {path.absolute()}")
+    data = path.read_bytes()
+    if path.suffix.lower() in _WORKBOOKS or data[:4] == b'PK\x03\x04': raise CaptionError(
+        f"{path} is a workbook: save its sheet as 'CSV UTF-8' in your spreadsheet program, "
+        f"or give read_table(pd.read_excel({path.name!r}))")
+    if data[:4] == b'PAR1': raise CaptionError(
+        f"{path} is a Parquet file: give read_table(pd.read_parquet({path.name!r}))")
+    if data[:2] in (b'\xff\xfe', b'\xfe\xff'): return _decoded(path, data, 'utf-16')
+    if b'\0' in data: raise CaptionError(f"{path} is not a text file: save it as CSV or JSON lines, in UTF-8")
+    text = data.decode('utf-8-sig', errors='surrogateescape')
+    wrong = re.compile('[\udc80-\udcff]')
+    if not wrong.search(text): return text
+    if not wrong.sub('', text).isascii(): return _decoded(path, data, 'utf-8-sig') # UTF-8 with damage: says where
+    text = _decoded(path, data, 'cp1252')
+    warnings.warn(f"{path} is not UTF-8, and is read as Windows-1252, as Excel writes 'CSV'. "
+                  "If letters look wrong, save it as 'CSV UTF-8'")
+    return text
+
+def _decoded(path:Path, data:bytes, encoding:str)->str:
+    "`data` as text; a `CaptionError` with the line if it is not"
+    try: return data.decode(encoding)
+    except UnicodeDecodeError as e:
+        line = data.count(b'\n', 0, e.start) + 1
+        name = {'utf-16': 'UTF-16', 'cp1252': 'Windows-1252'}.get(encoding, 'UTF-8')
+        raise CaptionError(f"{path}:{line}: not {name} text ({e}); save the file as UTF-8") from e
+
+# %% ../../nbs/03_data.sources.ipynb #001f8f210a
 def _records(path:Path, faults:_Faults):
     "Rows of a CSV, TSV, JSON or JSON lines file as (`file:line`, dict)"
-    lines = list(_lines(path))  # also proves that the file is UTF-8
-    head = lines[0][1].lstrip() if lines else ''
-    if head[:1] == '[': found = [(f'{path}: item {i}', o) for i,o in enumerate(_read_json(path, 'a list of objects'))]
-    elif head[:1] == '{' or path.suffix in ('.jsonl', '.ndjson', '.json'): found = _json_lines(lines, faults)
-    else: found = _csv_records(path, '\t' if path.suffix == '.tsv' or '\t' in head and ',' not in head else ',', faults)
+    text = _table_text(path)
+    head = next((line for line in text.splitlines() if line.strip()), '')
+    if head.lstrip()[:1] == '[': found = _json_items(path)
+    elif head.lstrip()[:1] == '{' or path.suffix in ('.jsonl', '.ndjson', '.json'):
+        found = _json_lines(_lines(path), faults)
+    else: found = _csv_records(path, text, faults)
     for where,row in found:
         if isinstance(row, dict): yield where, row
         else: faults.add('malformed line', f"{where}: expected an object, found {json.dumps(row)[:40]}")
+
+def _json_items(path:Path):
+    for i,item in enumerate(_read_json(path, 'a list of objects')): yield f'{path}: item {i}', item
 
 def _json_lines(lines, faults:_Faults):
     for where,line in lines:
         try: yield where, json.loads(line)
         except ValueError as e: faults.add('malformed line', f"{where}: not JSON ({e}); JSON lines hold one object a line")
 
-# %% ../../nbs/03_data.sources.ipynb #001f8f210a
-def _csv_records(path:Path, delimiter:str, faults:_Faults):
-    with open(path, encoding='utf-8-sig', newline='') as f:
-        reader = csv.DictReader(f, delimiter=delimiter, strict=True)
-        try:
-            for row in reader:
-                where = f"{path}:{reader.line_num - sum(v.count(chr(10)) for v in row.values() if isinstance(v, str))}"
-                if None not in row: yield where, row
-                else: faults.add('malformed line', f"{where}: {len(row)-1+len(row[None])} fields, and the header has {len(row)-1}; "
-                                                   f"a text that contains {delimiter!r} needs quotes around it")
-        except csv.Error as e: faults.add('malformed line', f"{path}:{reader.line_num+1}: {e}; a text that starts with a quote ends with one, "
-                                                            "and quotes within it are doubled")
+# %% ../../nbs/03_data.sources.ipynb #fc106a03
+def _delimiter(head:str)->str: # The line with the names of the columns
+    "What separates the fields: the candidate that is in the header most often"
+    names = re.sub(r'"[^"]*"', '', head)
+    return max(',;\t|', key=names.count)
+
+def _csv_records(path:Path, text:str, faults:_Faults):
+    first, end, rest = text.partition('\n')
+    told = re.fullmatch(r'\ufeff?"?sep=(.)"?\s*', first, re.I)
+    delimiter = told[1] if told else _delimiter(text.lstrip().partition('\n')[0])
+    reader = csv.DictReader(io.StringIO(rest if told else text, newline=''), delimiter=delimiter, strict=True)
+    skipped = 1 if told else 0
+    try:
+        for row in reader:
+            within = sum(v.count('\n') for v in row.values() if isinstance(v, str))
+            where = f"{path}:{reader.line_num + skipped - within}"
+            if None not in row:
+                yield where, row
+                continue
+            names = len(row) - 1
+            faults.add('malformed line', f"{where}: {names + len(row[None])} fields, and the header has {names}; "
+                                         f"a text that contains {delimiter!r} needs quotes around it")
+    except csv.Error as e:
+        faults.add('malformed line', f"{path}:{reader.line_num+1+skipped}: {e}; a text that starts with a quote "
+                                     "ends with one, and quotes within it are doubled")
 
 # %% ../../nbs/03_data.sources.ipynb #ce301364b2
-def _record_rows(records, faults:_Faults, base:Path, image_col:str, caption_col:str, split_col:str)->list:
-    "Rows of the tidy table from records of one caption or a list of captions each; further columns are kept"
-    rows, ours = {}, {image_col, caption_col, split_col, 'image', 'captions', 'split', 'where'}
-    for where,row in records:
-        cap = 'captions' if caption_col == 'caption' and 'caption' not in row and 'captions' in row else caption_col
-        for c in (image_col, cap):
-            if c not in row: raise CaptionError(f"{where}: no column {c!r}. {did_you_mean(c, row)}")
-        name = row[image_col]
-        if name is None or name != name or name == '': faults.add('no image name', where); continue
-        r = dict(image=os.path.abspath(base/str(name)), captions=[], split=row.get(split_col), where=where, **{k:v for k,v in row.items() if k not in ours})
-        _add_record(rows, r, row[cap], faults)
-    return list(rows.values())
-
-def _add_record(rows:dict, new:dict, caps, faults:_Faults):
-    "Add the captions of one record to the row of its image"
-    r, where, image = rows.setdefault(new['image'], new), new['where'], new['image']
-    if r['split'] != new['split']: faults.add('image in two splits', f"{where}: {image} ({new['split']}), and before it {r['where']} ({r['split']})")
-    for c in caps if isinstance(caps, (list, tuple, np.ndarray)) else [caps]:
-        if isinstance(c, str) and c.strip(): r['captions'].append(c.strip())
-        else: faults.add('empty caption', f"{where}: {image}: {c!r}")
-
-# %% ../../nbs/03_data.sources.ipynb #2913c3057c
 def csv_table(
-    path,                      # CSV, TSV, JSON or JSON lines file, UTF-8
+    path,                      # CSV, TSV, JSON or JSON lines file, in UTF-8 or as Excel writes it
     image_col:str='image',     # Column with the name of the image
     caption_col:str='caption', # Column with its caption, or a list of them ('captions' is found too)
     split_col:str='split',     # Column with 'train', 'valid' or 'test'; may be absent
@@ -364,7 +571,7 @@ def csv_table(
 
 # %% ../../nbs/03_data.sources.ipynb #a03691c11a
 def df_table(
-    df:pd.DataFrame,           # One caption a row, or one image a row with a list of captions
+    df,                        # One caption a row, or one image with a list of them: what `as_frame` takes
     image_col:str='image',     # Column with the path of the image
     caption_col:str='caption', # Column with its caption, or a list of them ('captions' is found too)
     split_col:str='split',     # Column with 'train', 'valid' or 'test'; may be absent
@@ -376,6 +583,7 @@ def df_table(
     check='exists'             # As in `flickr8k`
 ):                             # Tidy table, further columns kept
     "Tidy table of a `DataFrame`; all faults are reported at once"
+    df = as_frame(df)
     faults = _Faults(df.attrs.get('source', 'the DataFrame'))
     where = df['where'] if 'where' in df.columns else [f'row {i}' for i in df.index]
     rows = _record_rows(zip(where, df.to_dict('records')), faults, Path(images or '.').expanduser(), image_col, caption_col, split_col)
@@ -400,7 +608,8 @@ def folder_table(
     "Tidy table of a tree of images, each with a text file of the same name; all faults are reported at once"
     path = Path(path).expanduser(); faults = _Faults(f'images in {path}')
     if not path.is_dir(): raise CaptionError(f"there is no folder {path.absolute()}")
-    split_of = dict(train='train', valid='valid', val='valid', test='test') if any((path/s).is_dir() for s in SPLITS) else {}
+    named = {f.name: split_name(f.name) for f in path.iterdir() if f.is_dir()}
+    split_of = {name: split for name,split in named.items() if split in SPLITS}
     imgs = sorted(get_image_files(path))
     for p in imgs:
         if split_of and p.relative_to(path).parts[0] not in split_of: faults.add('image outside of the folders train, valid and test', str(p))
@@ -657,7 +866,8 @@ _layouts = { # Layout -> (its reader, what is looked for, a function that gives 
                           lambda p: _any(p, 'captions.txt', 'Flickr8k_text/captions.txt') and _any(p, 'Images', 'Flicker8k_Dataset', 'Flickr8k_Dataset')),
     'Flickr30k': (flickr30k, f"{', '.join(_files30k)} (.csv with the header image_name| comment_number| comment)",
                   lambda p: p if any((p/n).is_file() and (n.endswith('.token') or _sniff(p/n) == 'Flickr30k') for n in _files30k) else None),
-    'a table': (csv_table, "one file *.csv, *.tsv or *.jsonl", lambda p: _one(p, '*.csv', '*.tsv', '*.jsonl', '*.ndjson')),
+    'a table': (csv_table, "one file *.csv, *.tsv or *.jsonl",
+                lambda p: _one(p, '*.csv', '*.tsv', '*.jsonl', '*.ndjson', '*.xlsx')),
     'images with text': (folder_table, "images with text files of the same names beside them",
                          lambda p: p if any(f.with_suffix('.txt').is_file() for f in get_image_files(p)) else None)}
 
@@ -676,7 +886,7 @@ def _recognise(path:Path)->tuple: # Layout, what its reader reads
 
 # %% ../../nbs/03_data.sources.ipynb #f567549571
 def read_table(
-    source,                # Folder or file of a data set, or a `DataFrame`
+    source,                # Folder or file of a data set; or a table: `DataFrame`, list of dicts, Hugging Face `Dataset`
     images=None,           # Folder of images, if it lies elsewhere
     valid_pct:float=None,  # Part of the images to validate on, where there are no splits
     fraction:float=1.,     # Part of each split to keep
@@ -690,7 +900,7 @@ def read_table(
     "The tidy table of any data set in one of the known layouts, found out by what is there"
     for c in cols:
         if c not in (names := ('image_col','caption_col','split_col')): raise CaptionError(f"read_table has no option {c!r}. {did_you_mean(c, names)}")
-    if isinstance(source, pd.DataFrame): kind, what, reader = 'a DataFrame', source, df_table
+    if not isinstance(source, (str, os.PathLike)): kind, what, reader = 'a DataFrame', source, df_table
     else: kind, what = _recognise(Path(source).expanduser()); reader = _layouts[kind][0]
     special = dict(images=(images, None), valid_pct=(valid_pct, None), test_pct=(test_pct, 0), restval=(restval, 'train'), year=(year, None),
                    **{k: (v, None) for k,v in cols.items()})

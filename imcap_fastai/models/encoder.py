@@ -8,13 +8,14 @@ from pathlib import Path
 from urllib.error import URLError
 import torch, torch.nn.functional as F
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision import models as tvm
 from fastai.vision.core import imagenet_stats
 from fastai.vision.learner import has_pool_type
 from ..core import CaptionError, TensorFeatures, did_you_mean
 
 # %% auto #0
-__all__ = ['arch_name', 'body_of', 'TimmFeatures', 'input_side', 'n_stem', 'Encoder', 'create_encoder']
+__all__ = ['arch_name', 'body_of', 'TimmFeatures', 'input_side', 'n_stem', 'map_cells', 'Encoder', 'create_encoder']
 
 # %% ../../nbs/10_models.encoder.ipynb #1fa4529bed
 def _timm_names():
@@ -30,7 +31,9 @@ def arch_name(arch)->str: # A torchvision model function, or a model's name
     timms = _timm_names()
     if short.split('.')[0] in timms: return f'timm:{short}' # a tag of its weights may follow: 'resnet50.a1_in1k'
     more = '' if timms else " (the package timm, which has many more, is not installed: pip install timm)"
-    raise CaptionError(f"no torchvision {'or timm ' if timms else ''}model is called {name!r}{more}. {did_you_mean(short, [*valid, *timms])}")
+    listed = 'torchvision.models.list_models()' + (' and timm.list_models()' if timms else '')
+    raise CaptionError(f"no torchvision {'or timm ' if timms else ''}model is called {name!r}{more}. "
+                       f"{did_you_mean(short, [*valid, *timms])} All names: {listed}.")
 
 # %% ../../nbs/10_models.encoder.ipynb #aefc3f4eec
 def _read_state(path)->dict:
@@ -127,11 +130,71 @@ def n_stem(body:nn.Sequential)->int: # Number of leading children that belong to
     body.train(training)
     return n
 
+# %% ../../nbs/10_models.encoder.ipynb #903bebdc
+def _window(name:str, args)->tuple|None: # Name and arguments of a PyTorch operation
+    "Kernel size, stride, padding and dilation per axis of a convolution or pooling; None for anything else"
+    pair = lambda o, default: list(default) if o is None or o == [] else [o]*2 if isinstance(o, int) else list(o)*(2//len(o))
+    at = dict(enumerate(args)).get
+    if name == 'convolution':
+        if args[6] or args[1].ndim != 4: return None # transposed, or not of images
+        return list(args[1].shape[2:]), pair(at(3), [1, 1]), pair(at(4), [0, 0]), pair(at(5), [1, 1])
+    kernel = pair(at(1), [1, 1])
+    dilation = pair(at(4), [1, 1]) if name.startswith('max_pool') else [1, 1]
+    return kernel, pair(at(2), kernel), pair(at(3), [0, 0]), dilation
+
+_POOLS = ('max_pool2d', 'max_pool2d_with_indices', 'avg_pool2d')
+_PADS = ('constant_pad_nd', 'reflection_pad2d', 'replication_pad2d')
+
+def _moved(cells, name:str, args, inp, out)->tuple: # Cells of the input; an operation with its input and output
+    "First centre and distance of the cells per axis `((first, step), (first, step))` after one operation"
+    window = _window(name, args) if name == 'convolution' or name in _POOLS else None
+    if window is not None:
+        new = []
+        for (first, step),kernel,stride,padding,dilation in zip(cells, *window):
+            new.append((first + step*((kernel-1)*dilation/2 - padding), step*stride))
+        return tuple(new)
+    if name in _PADS and len(args[1]) >= 4:
+        (top, step_y), (left, step_x) = cells
+        return (top - step_y*args[1][2], step_y), (left - step_x*args[1][0], step_x)
+    pooled = name in ('_adaptive_avg_pool2d', 'adaptive_avg_pool2d') or name.startswith('upsample') or name == 'mean'
+    if pooled and inp.ndim == out.ndim == 4 and inp.shape[1] == out.shape[1]:
+        ratios = [n/m for n,m in zip(inp.shape[2:], out.shape[2:])]
+        return tuple((first + step*(ratio-1)/2, step*ratio) for (first, step),ratio in zip(cells, ratios))
+    return cells
+
+# %% ../../nbs/10_models.encoder.ipynb #318761f7
+class _FollowCells(TorchDispatchMode):
+    "While a network runs: notes on each tensor that comes of its input where in the input the cells lie"
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        flat = [o for arg in args for o in (arg if isinstance(arg, (list, tuple)) else [arg])]
+        known = [o for o in flat if hasattr(o, '_cells')]
+        if not known: return out
+        inp = max(known, key=lambda o: o.numel()) # of a product with a gate, what is gated
+        for o in out if isinstance(out, (list, tuple)) else [out]:
+            if isinstance(o, torch.Tensor):
+                o._cells = _moved(inp._cells, func.overloadpacket.__name__, args, inp, o)
+        return out
+
+def map_cells(
+    network,          # `(1, 3, H, W)` -> `(1, C, h, w)`
+    x:torch.Tensor    # Image `(1, 3, H, W)`
+)->tuple|None:        # `((first, step), (first, step))` in pixels, down and across; None where that is not known
+    "The centres of the cells of `network`'s map: `first + i*step`, counted from the middle of the first pixel"
+    x = x.clone()
+    x._cells = (0., 1.), (0., 1.)
+    with torch.no_grad(), _FollowCells(): out = network(x)
+    cells = getattr(out, '_cells', None)
+    if cells is None: return None
+    spans = zip(cells, out.shape[-2:], x.shape[-2:])
+    return cells if all(abs(n*step - side) < 2*step for (_, step),n,side in spans) else None # a part was not followed
+
 # %% ../../nbs/10_models.encoder.ipynb #66d98afb78
 class Encoder(nn.Module):
     "Images `(B, 3, H, W)` to features `(B, P, D)`, `P = h·w` places of `D` channels"
     size, stats = None, imagenet_stats # The only `(H, W)` it takes, if so; mean and standard deviation of its normalisation
     spec, _grids = None, None # What `create_encoder` needs to build it again; sizes of maps known
+    _views = None             # Places of maps known
     def __init__(self,
         body:nn.Sequential, # `(B, 3, H, W)` -> `(B, D, h, w)`
         grid:int=None,      # Pool the map to `grid × grid` places (default: as it comes)
@@ -182,20 +245,89 @@ class Encoder(nn.Module):
             self.train(mode)
         return self._grids[h, w]
 
+    def map_view(self, h:int, w:int)->tuple: # Height and width of the image -> left, top, right, bottom
+        "Where the map of an `h × w` image lies, as fractions of it, so that each cell is centred where it looks"
+        if self._views is None: self._views = {}
+        if (h, w) not in self._views: self._views[h, w] = self._map_view(h, w)
+        return self._views[h, w]
+
+    def _map_view(self, h, w):
+        like = next(self.parameters(), torch.zeros(1))
+        mode, _ = self.training, self.eval()
+        cells = map_cells(self.feature_map, torch.zeros(1, 3, h, w, device=like.device, dtype=like.dtype))
+        self.train(mode)
+        if cells is None: return 0., 0., 1., 1.
+        (top, down), (left, across) = ((first + .5 - step/2, step) for first,step in cells)
+        rows, cols = self.grid_size(h, w)
+        return left/w, top/h, (left + cols*across)/w, (top + rows*down)/h
+
 # %% ../../nbs/10_models.encoder.ipynb #77dd4bdde6
 def create_encoder(
-    arch,               # torchvision model function, or the name of a torchvision or timm model: `resnet101`, `'mobilenet_v2'`
-    weights='default',  # 'default' (the package's pretrained ones), path of a local state dict, or None (random)
+    arch,               # Function or name of a torchvision or timm model (`resnet101`), or a module of yours
+    weights='default',  # 'default' (pretrained; a module's own), path of a local state dict, or None (random)
     cut:int=None,       # Drop feature children from the end: `-1` removes the last stage of a ResNet
     grid:int=None,      # Adaptive pooling to `grid × grid` places
     bn_eval:bool=None,  # Keep BatchNorm statistics fixed (default: unless `weights` is None)
-    stem:int=None       # Number of leading children that stay frozen (default: `n_stem`, 0 if `weights` is None)
+    stem:int=None,      # Number of leading children that stay frozen (default: `n_stem`, 0 if `weights` is None)
+    size:tuple=None,    # Of your own module: the only `(H, W)` it takes (default: any)
+    stats=None          # Of your own module: mean and deviation of its normalisation (default: ImageNet's)
 )->Encoder:
-    "Build the encoder `arch`, pretrained, without its head"
+    "Build the encoder `arch`, pretrained, without its head; a module of yours gives maps `(B, C, h, w)`"
+    module = _module_of(arch)
+    if module is not None: return _module_encoder(module, weights, cut, grid, bn_eval, stem, size, stats)
+    if size is not None or stats is not None: raise CaptionError(
+        f"size and stats are for a module of yours; those of {arch_name(arch)} are known: leave them out")
     enc = _build(arch, weights, cut, grid, bn_eval, stem)
     enc.spec = dict(arch=enc.name, cut=cut, grid=grid)
     return enc
 
+# %% ../../nbs/10_models.encoder.ipynb #59e0d6af
+def _module_of(arch)->nn.Module|None: # Anything `create_encoder` takes
+    "A module of the user's; None for the names and functions of torchvision and timm"
+    if isinstance(arch, nn.Module): return arch
+    package = str(getattr(arch, '__module__', '')).split('.')[0]
+    if not callable(arch) or package in ('torchvision', 'timm'): return None
+    try: module = arch()
+    except TypeError as e:
+        raise CaptionError(f"the encoder {arch!r} cannot be made without arguments ({e}): give the module itself") from e
+    if isinstance(module, nn.Module): return module
+    raise CaptionError(f"the encoder {arch!r} gives a {type(module).__name__}, not an nn.Module")
+
+def _module_encoder(module, weights, cut, grid, bn_eval, stem, size, stats)->Encoder:
+    "The encoder of a module that somebody else has built"
+    if isinstance(module, Encoder): return module
+    package, name = type(module).__module__.split('.')[0], type(module).__name__
+    if weights is not None and str(weights).lower() != 'default': _load_state(module, weights, name)
+    norm = weights is not None if bn_eval is None else bn_eval
+    if package == 'timm' and hasattr(module, 'forward_features'):
+        cfg = getattr(module, 'pretrained_cfg', None) or {}
+        return _timm_encoder(module, f"timm:{cfg.get('architecture', name)}", cut, grid, norm, stem or 0)
+    if package == 'torchvision':
+        body = body_of(module, cut)
+        if stem is None and weights is not None: stem = n_stem(body)
+    elif cut is None: body = nn.Sequential(module)
+    else: raise CaptionError(f"cut={cut} is for torchvision models; {name} is taken whole")
+    _check_map(body, name, size or (64, 64))
+    return Encoder(body, grid=grid, bn_eval=norm, stem=stem or 0, name=name, size=size, stats=stats or imagenet_stats)
+
+def _check_map(body, name, size):
+    "Raise unless `body` gives a map `(B, C, h, w)` of an image `size` large"
+    training = body.training
+    given = f"a {size[0]}×{size[1]} image"
+    try:
+        with torch.no_grad(): out = body.eval()(torch.zeros(2, 3, *size))
+    except Exception as e:
+        why = f"{type(e).__name__}: {str(e).partition(chr(10))[0]}"
+        raise CaptionError(f"the encoder {name} fails on {given} ({why}). If it takes images of one size only, say which: "
+                           "create_encoder(module, size=(224, 224))") from e
+    finally: body.train(training)
+    if not isinstance(out, torch.Tensor): raise CaptionError(
+        f"the encoder {name} gives a {type(out).__name__} of {given}: an encoder gives one tensor (B, C, h, w)")
+    if out.ndim != 4 or out.shape[0] != 2: raise CaptionError(
+        f"the encoder {name} gives {tuple(out.shape)} of two images of {size[0]}×{size[1]}: an encoder gives a map "
+        "(B, C, h, w), so leave out its pooling, flattening and classifier")
+
+# %% ../../nbs/10_models.encoder.ipynb #67915202
 def _build(arch, weights, cut, grid, bn_eval, stem):
     name, norm = arch_name(arch), weights is not None if bn_eval is None else bn_eval
     if name.startswith('timm:'): return _timm_encoder(_pretrained(name, weights), name, cut, grid, norm, stem or 0)

@@ -301,11 +301,11 @@ function look(i) {                  // lay over the image where the model looked
   const word = shown?.result && !shown.chosen ? shown.result.words[i] : undefined;
   wordElements().forEach((made, j) => made.classList.toggle('active', j === i));
   $('heat').classList.toggle('on', Boolean(word?.attention));
-  if (word?.attention) drawHeat(word.attention, shown.result.view);
+  if (word?.attention) drawHeat(word.attention, shown.result.view, shown.result.map_view);
   if (shown?.result) readout();
 }
 
-function drawHeat(grid, view) {
+function drawHeat(grid, view, mapView = view) {   // the map lies in mapView, and is drawn over all of view
   const canvas = $('heat'), scale = Math.min(window.devicePixelRatio || 1, 2), pen = canvas.getContext('2d');
   const width = canvas.width = Math.max(1, Math.round(canvas.clientWidth * scale));
   const height = canvas.height = Math.max(1, Math.round(canvas.clientHeight * scale));
@@ -314,11 +314,12 @@ function drawHeat(grid, view) {
   pen.fillRect(0, 0, width, height);
   pen.clearRect(left, top, right - left, bottom - top);
   pen.imageSmoothingQuality = 'high';
-  pen.drawImage(heatPicture(grid), left, top, right - left, bottom - top);
+  const part = view.map((x, i) => (x - mapView[i % 2]) / (mapView[i % 2 + 2] - mapView[i % 2]));   // view in the map's own measure
+  pen.drawImage(heatPicture(grid, part), left, top, right - left, bottom - top);
 }
 
-function heatPicture(grid, size = 112) {
-  const field = enlarge(grid, size).flat(), even = 1 / (grid.length * grid[0].length);
+function heatPicture(grid, part, size = 112) {
+  const field = enlarge(grid, part, size).flat(), even = 1 / (grid.length * grid[0].length);
   const hottest = Math.max(...field, 3 * even);        // a model that looks everywhere alike is not drawn as if it looked hard
   const canvas = Object.assign(document.createElement('canvas'), {width: size, height: size}), pen = canvas.getContext('2d');
   const pixels = pen.createImageData(size, size);
@@ -334,14 +335,14 @@ function heatColour(heat) {
   return HEAT[i].map((low, c) => low + t * (HEAT[i + 1][c] - low));
 }
 
-function enlarge(grid, size) {      // by cubic B-splines along the rows, then along the columns: smooth, and never below zero
+function enlarge(grid, [left, top, right, bottom], size) {      // by cubic B-splines along the rows, then along the columns: smooth, and never below zero
   const turn = rows => rows[0].map((_, i) => rows.map(row => row[i]));
-  return turn(turn(grid.map(row => stretch(row, size))).map(column => stretch(column, size)));
+  return turn(turn(grid.map(row => stretch(row, left, right, size))).map(column => stretch(column, top, bottom, size)));
 }
 
-function stretch(row, size) {
+function stretch(row, from, to, size) {
   return Array.from({length: size}, (_, i) => {
-    const x = (i + .5) / size * row.length - .5, k = Math.floor(x), t = x - k;
+    const x = (from + (i + .5) / size * (to - from)) * row.length - .5, k = Math.floor(x), t = x - k;
     const weights = [(1 - t) ** 3, 3 * t ** 3 - 6 * t * t + 4, -3 * t ** 3 + 3 * t * t + 3 * t + 1, t ** 3];
     return weights.reduce((sum, weight, j) => sum + weight / 6 * row[Math.max(0, Math.min(row.length - 1, k + j - 1))], 0);
   });

@@ -54,6 +54,8 @@ def test_attention(client, cap, images):
     maps = np.array([w['attention'] for w in got['words']])
     assert maps.shape == want.attention[:len(want.words)].shape and np.allclose(maps, want.attention[:len(want.words)].numpy(), atol=1e-3)
     assert got['view'] == pytest.approx([0, 0, 1, 1], abs=.02)
+    width, height = got['image']['width'], got['image']['height']
+    assert got['map_view'] == pytest.approx(cap.view(width, height).map) and got['map_view'][0] < -.01 # of a ResNet
 
 def test_several(client, cap, images):
     files = [('files', ('x', b, 'image/png')) for b in (images[0], b'no image', images[2])]

@@ -1,0 +1,114 @@
+"""Pictures: what is drawn lies where it belongs, once, and nothing covers anything else."""
+
+import nbformat, numpy as np, pytest, torch
+from nbclient import NotebookClient
+from torch import nn
+from imcap_fastai.models.encoder import create_encoder, map_cells
+
+# ---- figures in a notebook
+
+SET_UP = '''
+%matplotlib inline
+import matplotlib.pyplot as plt, numpy as np, pandas as pd, torch
+from imcap_fastai.callback import plot_epochs
+from imcap_fastai.data.describe import describe
+from imcap_fastai.interpret import attention_gif, show_attention, show_captions, show_heads
+from imcap_fastai.learner import Caption
+image = np.zeros((20, 30, 3), np.uint8)
+said = Caption('a dog', ['a', 'dog'], [.5, .5, .5], -2., -2., True, torch.rand(3, 4, 4))
+rows = [dict(epoch=i, train_loss=2. - i, valid_loss=2. - i) for i in range(2)]
+table = pd.DataFrame(dict(image=['a.jpg', 'b.jpg'], captions=[['a dog'], ['a cat']], split=['train', 'valid']))
+'''
+CELLS = {  # what is typed -> pictures that appear
+    'show_attention(image, said)': 1,
+    'show_attention(image, said);': 1,
+    'show_attention(image, said)\n1': 1,
+    'fig = show_attention(image, said)': 1,
+    'fig': 1,
+    'plt.close(show_attention(image, said))': 0,
+    'for i in range(2): show_attention(image, said)': 2,
+    'show_captions([image], [said])': 1,
+    'show_heads(image, said, torch.rand(2, 2, 4, 4))': 1,
+    'plot_epochs(rows)': 1,
+    'describe(table, n_sizes=0).plot()': 1,
+}
+
+
+def test_figures_are_shown_once_and_films_play(tmp_path):
+    film = f'show_attention(image, said, fname={str(tmp_path / "a.gif")!r})'
+    cells = [nbformat.v4.new_code_cell(source) for source in (SET_UP, *CELLS, film)]
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata=dict(kernelspec=dict(name='python3', display_name='python3')))
+    NotebookClient(notebook, timeout=300, resources={'metadata': {'path': str(tmp_path)}}).execute()
+    pictures = {}
+    for cell in notebook.cells[1:-1]:
+        pictures[cell.source] = sum('image/png' in output.get('data', {}) for output in cell.outputs)
+    assert pictures == CELLS
+    (output,) = notebook.cells[-1].outputs
+    assert output['data']['text/html'].startswith('<img src="data:image/gif;base64,')
+    assert 'image/png' not in output['data']
+
+
+# ---- where the cells of a map lie
+
+ENCODERS = ['resnet18', 'mobilenet_v2', 'vgg11', 'efficientnet_b1', 'googlenet']
+TIMM = ['vit_tiny_patch16_224', 'tf_efficientnet_b0']
+
+
+def positive_averages(module):
+    "The network with means for all it computes, so that gradients add up to the area that a cell sees"
+    for name, child in module.named_children():
+        if isinstance(child, nn.MaxPool2d):
+            mean = nn.AvgPool2d(child.kernel_size, child.stride, child.padding, child.ceil_mode)
+            setattr(module, name, mean)
+        elif isinstance(child, (nn.ReLU, nn.ReLU6, nn.SiLU)) or type(child).__name__.startswith('SqueezeExc'):
+            setattr(module, name, nn.Identity())
+        else:
+            positive_averages(child)
+    if isinstance(module, nn.Conv2d):
+        nn.init.constant_(module.weight, 1 / module.weight[0].numel())
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    return module.eval()
+
+
+def measured_centre(network, side, i):
+    "Where down the image the cell in row and column `i` looks: the centre of its gradient"
+    x = torch.full((1, 3, side, side), 0.5, requires_grad=True)
+    network(x)[0, :, i, i].sum().backward()
+    weight = x.grad[0].sum((0, 2))  # (3, H, W) -> (H)
+    return ((weight * torch.arange(side)).sum() / weight.sum()).item()
+
+
+@pytest.mark.parametrize('name', ENCODERS + TIMM)
+def test_cells_lie_where_they_look(name):
+    if name in TIMM:
+        pytest.importorskip('timm')
+    enc = create_encoder(name, weights=None)
+    side = enc.size[0] if enc.size else 384  # large, so that the borders are far
+    (first, step), across = map_cells(enc.body.eval(), torch.zeros(1, 3, side, side))
+    assert across == (first, step)
+    if name.startswith('vit'):
+        assert (first, step) == (7.5, 16)  # patches, whatever the attention mixes
+        return
+    middle = round((side / 2 - first) / step)  # the borders cut off as much above as below
+    centre = measured_centre(positive_averages(enc.body), side, middle)
+    assert centre == pytest.approx(first + middle * step, abs=0.1 * step)
+
+
+def test_the_place_of_a_map():
+    enc = create_encoder('resnet18', weights=None)
+    assert enc.map_view(224, 160) == pytest.approx((-15.5 / 160, -15.5 / 224, 144.5 / 160, 208.5 / 224))
+    was = enc.training
+    pooled = create_encoder('resnet18', weights=None, cut=-2, grid=7)  # of 28 × 28 cells
+    assert pooled.map_view(224, 224) == pytest.approx(create_encoder('resnet18', weights=None, cut=-2).map_view(224, 224))
+    assert enc.training == was
+
+
+def test_a_network_that_cannot_be_followed():
+    class Blind(nn.Module):
+        def forward(self, x):
+            return torch.zeros(len(x), 8, 4, 4)
+
+    assert map_cells(Blind(), torch.zeros(1, 3, 64, 64)) is None
+    assert create_encoder(Blind()).map_view(64, 64) == (0, 0, 1, 1)
+    assert create_encoder('swin_t', weights=None).map_view(224, 224) == (0, 0, 1, 1)
