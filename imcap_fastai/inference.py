@@ -58,7 +58,8 @@ class Captioner:
         learn:CaptionLearner, # A trained learner; it needs no data
         golden:dict=None      # `image` (file), and the `caption` and `log_prob` it had where it was exported
     ):
-        self.learn, self.golden, self._lock, self.view = learn, golden, Lock(), lru_cache(4096)(partial(map_part, learn.model.encoder, self.prepare))
+        self.learn, self.golden, self._lock = learn, golden, Lock()
+        self.view = lru_cache(4096)(partial(map_part, learn.model.encoder, self.prepare))
         learn.model.eval()
 
     def caption(self,

@@ -63,7 +63,7 @@ def seen_part(
 
 # %% ../nbs/41_interpret.ipynb #f9ed3337
 class View(tuple):
-    "Left, top, right, bottom of what the model sees of an image, as fractions of it; `map` are those of its attention maps"
+    "Left, top, right, bottom of what the model sees, as fractions of an image; `map`: of its attention maps"
     map = None
     def __new__(cls, seen, map=None): # Both with four numbers; `map` is `seen` if it is not given
         view = super().__new__(cls, seen)
@@ -187,7 +187,8 @@ def attention_gif(
 )->Film:             # The path of the file
     "An animated GIF: a frame a word, and the image with the whole caption at the end"
     if _check_name(fname, film=True) != 'gif': raise CaptionError(f"{fname}: a film is written as .gif")
-    words, img, out = _attention(caption), img if isinstance(img, np.ndarray) and img.dtype == float else _array(img), Film(fname)
+    words, out = _attention(caption), Film(fname)
+    if not (isinstance(img, np.ndarray) and img.dtype == float): img = _array(img)
     fig, ax = plt.subplots(figsize=(width, width*img.shape[0]/img.shape[1] + .6), dpi=80, layout='constrained')
     frames, said = [], caption.words
     for t in range(len(words) + 1):
@@ -228,7 +229,8 @@ def show_captions(
         raise CaptionError(f"one caption an image, and at least one: got {len(imgs)} images, {len(captions)} captions"
                            + (f", {len(refs)} lists of references" if refs is not None else ''))
     most = min(most, max(len(c.words) for c in captions)) or 1
-    arrays, fig = [_array(img) for img in imgs], plt.figure(figsize=(11, 1.9*len(imgs)), FigureClass=NotebookFigure)
+    arrays = [_array(img) for img in imgs]
+    fig = plt.figure(figsize=(11, 1.9*len(imgs)), FigureClass=NotebookFigure)
     rows = fig.add_gridspec(len(imgs), 2, width_ratios=(1, 6.2), wspace=.04, hspace=.12, left=.01, right=.99, top=.99, bottom=.01)
     for i,(img,c) in enumerate(zip(arrays, captions)):
         draw = c.attention is not None if attention is None else attention

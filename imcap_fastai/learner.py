@@ -7,7 +7,7 @@ __all__ = ['to_caption', 'caption_splitter', 'set_embeddings', 'keep_modes', 'ev
            'bound_argument', 'CaptionLearner', 'plot_top_losses', 'show_results', 'library_versions', 'caption_learner']
 
 # %% ../nbs/40_learner.ipynb #b31c704a98
-import inspect, os, re, textwrap, warnings
+import inspect, os, re, warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,7 +23,7 @@ from plum import dispatch
 from .core import CaptionError, TensorCaption, did_you_mean, pad_captions, show_progress
 from .text import load_vectors
 from .data.sources import image_list
-from .data.block import caption_grid, caption_text, get_image, numericalizer, plain_text
+from .data.block import get_image, numericalizer, show_pictures
 from .models.captioner import create_caption_model
 from .models.decoder import DECODERS
 from .decode import search, search_options
@@ -328,18 +328,17 @@ from fastai.interpret import plot_top_losses
 
 @dispatch
 def plot_top_losses(x:TensorImage, y:TensorCaption, samples, outs, raws, losses, **kwargs):
-    axs = show_results(x, y, samples, outs, **kwargs)
-    for ax, loss in zip(axs, losses): ax.set_title(f'{ax.get_title()}\nloss {loss:.2f}', fontsize=11, weight='bold')
+    texts = [str(refs).split('\n')[:5] for _,refs in samples]
+    titles = [f'{pred}\nloss {loss:.2f}' for (pred,*_),loss in zip(outs, losses)]
+    return show_pictures([img for img,_ in samples], texts, titles, **kwargs)
 
 # %% ../nbs/40_learner.ipynb #4456fa4319
 @dispatch
 def show_results(x:TensorImage, y:TensorCaption, samples, outs, ctxs=None, max_n=9, nrows=None, ncols=None, figsize=None, **kwargs):
-    if ctxs is None: ctxs = caption_grid(min(len(samples), max_n), ncols, nrows, figsize)
-    for (img,refs),(pred,),ax in zip(samples, outs, ctxs):
-        img.show(ctx=ax)
-        ax.set_title('\n'.join(textwrap.wrap(plain_text(pred), 34)), fontsize=11, weight='bold')
-        ax.text(0, -.03, caption_text(str(refs).split('\n')[:5]), transform=ax.transAxes, va='top', fontsize=8)
-    return ctxs
+    samples = list(samples)[:max_n]
+    texts = [str(refs).split('\n')[:5] for _,refs in samples]
+    titles = [str(pred) for pred,*_ in outs][:len(samples)]
+    return show_pictures([img for img,_ in samples], texts, titles, ncols, nrows, figsize, ctxs)
 
 # %% ../nbs/40_learner.ipynb #5a180cc753
 @patch
@@ -347,10 +346,11 @@ def show_results(self:CaptionLearner, ds_idx:int=1, dl=None, max_n:int=9, beam_s
     "Show images with what the model says above and what people said below"
     if dl is None: dl = self.dls[ds_idx]
     order = torch.randperm(len(dl.dataset)).tolist() if shuffle else _all(len(dl.dataset))
-    b = dl.new(get_idxs=partial(list, order[:max_n]), bs=max_n, num_workers=0, drop_last=False, shuffle=False).one_batch()
+    shown = dl.new(get_idxs=partial(list, order[:max_n]), bs=max_n, num_workers=0, drop_last=False, shuffle=False)
+    shown.order, b = order, shown.one_batch()
     preds = self._caption_batch(b[0], beam_size=beam_size)
     ids = pad_captions([torch.tensor([2, *self.num.vocab.encode(c.words)]) for c in preds])
-    dl.show_results(b, ids.to(b[1].device), max_n=max_n, **kwargs)
+    shown.show_results(b, ids.to(b[1].device), max_n=max_n, **kwargs)
 
 # %% ../nbs/40_learner.ipynb #f149877e7b
 def _add_norm(dls, stats):

@@ -335,8 +335,8 @@ def _color(name): # Of a row
 def plot(self:ScoreCard)->plt.Figure:
     "BLEU-4, METEOR, ROUGE-L and CIDEr of each row with intervals, and the captions' lengths beside people's"
     keys = [k for k in ('bleu4', 'meteor', 'rougeL', 'cider') if k in self.scores.columns and self.scores[k].notna().any()]
-    fig, axs = plt.subplots(1, len(keys)+1, figsize=(3.1*(len(keys)+1), 1.1 + .34*len(self.rows)), layout='constrained', width_ratios=[1]*len(keys) + [1.4],
-                            FigureClass=NotebookFigure)
+    fig, axs = plt.subplots(1, len(keys)+1, figsize=(3.1*(len(keys)+1), 1.1 + .34*len(self.rows)), layout='constrained',
+                            width_ratios=[1]*len(keys) + [1.4], FigureClass=NotebookFigure)
     for i,(ax,k) in enumerate(zip(axs, keys)):
         v, y = self.scores[k], np.arange(len(self.rows))
         err = [v - self.low[k], self.high[k] - v] if k in self.low.columns else None

@@ -1,9 +1,18 @@
 """Pictures: what is drawn lies where it belongs, once, and nothing covers anything else."""
 
-import nbformat, numpy as np, pytest, torch
+from unittest import mock
+import matplotlib
+import nbformat, pytest, torch
+from PIL import Image
+from fastai.vision.all import Resize, ResizeMethod
 from nbclient import NotebookClient
 from torch import nn
+from imcap_fastai.data.block import CaptionDataLoaders
+from imcap_fastai.learner import Caption, caption_learner
 from imcap_fastai.models.encoder import create_encoder, map_cells
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
 
 # ---- figures in a notebook
 
@@ -112,3 +121,109 @@ def test_a_network_that_cannot_be_followed():
     assert map_cells(Blind(), torch.zeros(1, 3, 64, 64)) is None
     assert create_encoder(Blind()).map_view(64, 64) == (0, 0, 1, 1)
     assert create_encoder('swin_t', weights=None).map_view(224, 224) == (0, 0, 1, 1)
+
+
+# ---- images with captions
+
+LONG = [
+    'A black and white dog is running through the tall , dry grass with a bright orange frisbee in its mouth .',
+    'Two men in ice hockey uniforms , one of whom wears the number 12 , are fighting for the puck near the boards .',
+    'Donaudampfschifffahrtsgesellschaftskapitänsmütze',
+    'It costs $5 or $6 to get in , WWWWWWWWWWWWWWWW MMMMMMMMMMMM .',
+    'People .',
+]
+
+
+@pytest.fixture(scope='module')
+def loaders(tmp_path_factory):
+    "Nine images with five long captions each, loaded as 40 × 60 pixels"
+    path = tmp_path_factory.mktemp('pictures')
+    rows = []
+    for i in range(18):
+        Image.new('RGB', (90, 60), (10 * i, 100, 50)).save(path/f'{i}.png')
+        captions = [f'{text} No. {i}' for text in LONG]
+        rows.append(dict(image=str(path/f'{i}.png'), captions=captions, split='train' if i < 9 else 'valid'))
+    size = Resize((40, 60), method=ResizeMethod.Squish)
+    return CaptionDataLoaders.from_df(rows, path=path, bs=9, min_freq=10, item_tfms=size, num_workers=0)
+
+
+def assert_nothing_overlaps(fig):
+    "No text covers another text or an image, and none leaves the figure"
+    fig.canvas.draw()
+    boxes = []
+    for ax in fig.axes:
+        boxes += [(ax, f'image {len(boxes)}', image.get_window_extent()) for image in ax.images]
+        texts = [t for t in [*ax.texts, ax.title] if t.get_text()]
+        boxes += [(ax, t.get_text()[:20], t.get_window_extent()) for t in texts]
+    left, bottom, right, top = fig.bbox.extents
+    for i, (_, name, box) in enumerate(boxes):
+        assert box.x0 >= left and box.y0 >= bottom and box.x1 <= right and box.y1 <= top, f'{name} leaves the figure'
+        for _, other, its in boxes[:i]:
+            width = min(box.x1, its.x1) - max(box.x0, its.x0)
+            height = min(box.y1, its.y1) - max(box.y0, its.y0)
+            assert width <= 0.5 or height <= 0.5, f'{name} and {other} overlap by {width:.0f} × {height:.0f}'
+
+
+SIZES = [{}, dict(figsize=(6, 4)), dict(ncols=5), dict(ncols=9, figsize=(9, 3)), dict(nrows=1), dict(figsize=(14, 40))]
+
+
+@pytest.mark.parametrize('size', [*SIZES, dict(max_n=1), dict(max_n=4, ncols=2)])
+def test_captions_of_a_batch_stay_clear(loaders, size):
+    plt.close('all')
+    loaders.show_batch(**size)
+    fig = plt.gcf()
+    assert len(fig.axes) == size.get('max_n', 9)
+    assert_nothing_overlaps(fig)
+    width, height = fig.get_size_inches()
+    if 'figsize' in size:
+        assert width == size['figsize'][0] and height >= size['figsize'][1]
+    plt.close('all')
+
+
+@pytest.mark.parametrize('size', SIZES)
+def test_results_stay_clear(loaders, size):
+    dims = dict(embed_dim=8, hidden_dim=8, attn_dim=8)
+    learn = caption_learner(loaders, nn.Conv2d(3, 4, 8, 8), decoder_kwargs=dims, cache=False)
+    said = [Caption(LONG[i % 2], ['dog'], [1.0], 0.0, 0.0) for i in range(9)]
+    plt.close('all')
+    with mock.patch.object(type(learn), '_caption_batch', return_value=said):
+        with mock.patch.object(type(learn.num), 'text', lambda self, ids: LONG[1]):
+            learn.show_results(**size)
+    fig = plt.gcf()
+    assert len(fig.axes) == 9
+    assert [ax.get_title().replace('\n', ' ')[:20] for ax in fig.axes] == [LONG[1][:20]] * 9 or 'ncols' in size
+    assert_nothing_overlaps(fig)
+    plt.close('all')
+
+
+def shown_texts(fig):
+    return [[' '.join(o.split()) for o in ax.texts[0].get_text().replace('\\$', '$').split('·')[1:]] for ax in fig.axes]
+
+
+def test_raw_captions_are_shown(loaders):
+    plt.close('all')
+    wide = dict(figsize=(40, 5))
+    loaders.show_batch(**wide)
+    texts = shown_texts(plt.gcf())
+    numbers = [int(captions[0].split()[-1]) for captions in texts]
+    assert sorted(numbers) == list(range(9))
+    assert texts == [[f'{text} No. {i}' for text in LONG] for i in numbers]
+    dims = dict(embed_dim=8, hidden_dim=8, attn_dim=8)
+    learn = caption_learner(loaders, nn.Conv2d(3, 4, 8, 8), decoder_kwargs=dims, cache=False)
+    plt.close('all')
+    learn.show_results(max_n=4, **wide)
+    texts = shown_texts(plt.gcf())
+    numbers = [int(captions[0].split()[-1]) for captions in texts]
+    assert len(set(numbers)) == 4 and min(numbers) >= 9
+    assert texts == [[f'{text} No. {i}' for text in LONG] for i in numbers]
+    plt.close('all')
+
+
+def test_axes_of_ones_own_and_a_batch_of_ones_own(loaders):
+    fig, axs = plt.subplots(1, 2, figsize=(8, 6))
+    loaders.show_batch(max_n=2, ctxs=axs)
+    assert all(ax.texts for ax in axs)
+    batch = loaders.train.one_batch()
+    loaders.train.one_batch()  # another order
+    loaders.show_batch(batch, max_n=2)
+    plt.close('all')

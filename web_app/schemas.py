@@ -28,7 +28,8 @@ class CaptionAnswer(BaseModel):
         caption='two dogs run on the beach', log_prob=-2.8, finished=True, end_prob=.64,
         words=[dict(word=w, prob=p) for w,p in (('two', .71), ('dogs', .93), ('run', .42), ('on', .55), ('the', .81), ('beach', .77))],
         n_best=[dict(caption='two dogs run on the beach', log_prob=-2.8, score=-2.8, finished=True)],
-        view=[0, 0, 1, 1], map_view=[0, 0, 1, 1], image=dict(width=640, height=480), model='3f2a90c1d2e4', timing=dict(wait_ms=3.1, model_ms=85.2, total_ms=88.9))]})
+        view=[0, 0, 1, 1], map_view=[-.07, -.07, .93, .93],
+        image=dict(width=640, height=480), model='3f2a90c1d2e4', timing=dict(wait_ms=3.1, model_ms=85.2, total_ms=88.9))]})
     caption: str
     log_prob: float = Field(description='natural logarithm of its probability, the end included')
     finished: bool = Field(description='false if the caption was cut at its greatest length')

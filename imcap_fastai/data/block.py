@@ -4,19 +4,22 @@
 
 # %% auto #0
 __all__ = ['NumericalizeCaptions', 'SampleCaptions', 'pad_batch', 'numericalizer', 'references', 'CaptionDL', 'ResizeCenter',
-           'ResizeRandomCrop', 'plain_text', 'caption_text', 'caption_grid', 'show_batch', 'CaptionBlock', 'get_image',
+           'ResizeRandomCrop', 'plain_text', 'wrap_text', 'show_pictures', 'show_batch', 'CaptionBlock', 'get_image',
            'get_captions', 'caption_block', 'CaptionDataLoaders']
 
 # %% ../../nbs/05_data.block.ipynb #3967bb1c74
 import random
-import textwrap
 import warnings
+from functools import lru_cache
 from itertools import takewhile
 from pathlib import Path
 import numpy as np, pandas as pd, torch
 from fastcore.all import L, compose
 from fastai.data.all import (DataBlock, DataLoaders, TfmdDL, TransformBlock, Transform, IndexSplitter, TitledStr, delegates)
-from fastai.vision.all import ImageBlock, RandTransform, Resize, ResizeMethod, TensorImage, get_grid, show_batch
+from fastai.vision.all import ImageBlock, RandTransform, Resize, ResizeMethod, TensorImage, show_batch
+import matplotlib.pyplot as plt
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextToPath
 from PIL import Image
 from plum import dispatch
 from ..core import CaptionError, Vocab, TensorCaption, BOS_IDX, EOS_IDX, pad_captions
@@ -125,6 +128,23 @@ class CaptionDL(TfmdDL):
         self.order = list(self.sampler) if self.has_captions else super().get_idxs()
         return self.order
 
+    def _pre_show_batch(self, b, max_n=9): # fastai's, with raw captions in the place of those made from word ids
+        x, y, items = super()._pre_show_batch(b, max_n)
+        captioned = items is not None and len(b) > 1 and getattr(b[1], 'ndim', 0) == 3
+        if captioned and self.order is not None and self.has_captions:
+            items = L((item[0], self._raw(item[1], i), *item[2:]) for item,i in zip(items, self.order))
+        return x, y, items
+
+    def _raw(self, shown, i): # Captions as decoded, number of the item
+        "The raw captions of an item in the place of those decoded; what is none of its captions stays as it is"
+        num = numericalizer(self.dataset)
+        raw = {}
+        for text in self.references[i]:
+            decoded = num.text(num.ids(text))
+            raw.setdefault(decoded, []).append(' '.join(text.split()))
+        lines = [raw[line].pop(0) if raw.get(line) else line for line in str(shown).split('\n')]
+        return TitledStr('\n'.join(lines))
+
     def __getstate__(self): return {**self.__dict__, '_sampler': None, '_refs': None, 'order': None}
 
 # %% ../../nbs/05_data.block.ipynb #5ccf49d1fb
@@ -162,21 +182,105 @@ def plain_text(s:str)->str: # For matplotlib, which takes what stands between tw
     "Text that is drawn as it is"
     return str(s).replace('$', r'\$')
 
-def caption_text(lines, width:int=38)->str: # Captions, and characters a line
-    "Captions as lines short enough to stand below a picture"
-    return '\n'.join(textwrap.fill(plain_text(o), width, initial_indent='· ', subsequent_indent='  ') for o in lines)
+@lru_cache(1<<14)
+def _text_width(text:str, size:float, weight:str)->float:
+    "Width in points of `text` as matplotlib draws it"
+    font = FontProperties(size=size, weight=weight)
+    return TextToPath().get_text_width_height_descent(text, font, ismath=False)[0]
 
-def caption_grid(n, ncols=None, nrows=None, figsize=None): # Axes for `n` pictures with captions below
-    ncols = ncols or min(n, 3)
-    return get_grid(n, nrows=nrows, ncols=ncols, figsize=figsize or (4.2*ncols, 5.4*-(-n//ncols)))
+def wrap_text(
+    text:str,        # One paragraph
+    width:float,     # In points, 72 to an inch
+    size:float=8,    # Of the font, in points
+    weight='normal'  # Of the font
+)->list:             # Lines
+    "Lines of `text` that are no wider than `width`; a word that is too long for a line is cut"
+    lines, line = [], ''
+    for word in str(text).split():
+        longer = f'{line} {word}' if line else word
+        if _text_width(longer, size, weight) <= width:
+            line = longer
+            continue
+        if line: lines.append(line)
+        line = ''
+        for letter in word:
+            if line and _text_width(line + letter, size, weight) > width:
+                lines.append(line)
+                line = ''
+            line += letter
+    return [*lines, line] if line else lines
+
+# %% ../../nbs/05_data.block.ipynb #a7e43394
+_TITLE, _TEXT = dict(fontsize=11, weight='bold'), dict(fontsize=8)
+_LINE, _GAP = 1.45, 8 # Height of a line in font sizes; points between things
+
+def _lines_below(captions, width:float)->list: # Texts; points
+    "Captions as lines that begin with a dot and are no wider than `width`"
+    indent = _text_width('· ', _TEXT['fontsize'], 'normal')
+    out = []
+    for caption in captions:
+        first, *rest = wrap_text(caption, 0.97*width - indent, _TEXT['fontsize']) or ['']
+        out += ['· ' + first, *('  ' + line for line in rest)]
+    return out
+
+def _draw_picture(ax, image, title:list, below:list): # Axes, what has `show`, lines of text above and below
+    "An image with its text"
+    image.show(ctx=ax)
+    height = ax.get_window_extent().height/ax.figure.dpi*72 # points
+    if title: ax.set_title(plain_text('\n'.join(title)), pad=4, **_TITLE)
+    ax.text(0, -4/height, plain_text('\n'.join(below)), transform=ax.transAxes, va='top', **_TEXT)
+
+# %% ../../nbs/05_data.block.ipynb #1bf8e6b6
+def show_pictures(
+    images,        # `TensorImage`s, or anything that `show(ctx=axes)` draws
+    captions,      # A list of texts for each, to stand below it
+    titles=None,   # A text for each, to stand above it
+    ncols=None,    # Pictures a row (default: up to 3)
+    nrows=None,    # Rows, where `ncols` is not given
+    figsize=None,  # Width and least height in inches: the figure is as high as its text needs
+    ctxs=None      # Axes to draw in, instead of a figure of its own
+)->list:           # The axes
+    "Draw images with text above and below that stays clear of everything else"
+    n = len(images)
+    titles = titles or ['']*n
+    if ctxs is None:
+        ncols = ncols or (-(-n//nrows) if nrows else min(n, 3))
+        width = max((figsize[0] if figsize else 4.2*ncols)*72, ncols*48)    # points
+        column = (width - _GAP*(ncols + 1))/ncols
+        columns = [column]*n
+    else:
+        ctxs = list(ctxs)[:n]
+        columns = [ax.get_window_extent().width/ax.figure.dpi*72 for ax in ctxs]
+    above = [wrap_text(title, 0.97*w, _TITLE['fontsize'], 'bold') for title,w in zip(titles, columns)]
+    below = [_lines_below(texts, w) for texts,w in zip(captions, columns)]
+    if ctxs is None:
+        shapes = [image.shape[-2]/image.shape[-1]*column for image in images]
+        ctxs = _axes_for(shapes, above, below, ncols, width, column, figsize[1]*72 if figsize else 0)
+    for ax,image,title,texts in zip(ctxs, images, above, below): _draw_picture(ax, image, title, texts)
+    return ctxs
+
+def _axes_for(heights, above, below, ncols:int, width:float, column:float, least:float)->list: # All in points
+    "Axes of a new figure with room for lines of text above and below each"
+    rows = [slice(i, i + ncols) for i in range(0, len(heights), ncols)]
+    most = lambda texts, size: max(map(len, texts))*size*_LINE + 4
+    tops, at = [], _GAP                                        # of the images, from the figure's top
+    for row in rows:
+        at += most(above[row], _TITLE['fontsize'])
+        tops.append(at)
+        at += max(heights[row]) + most(below[row], _TEXT['fontsize']) + _GAP
+    height = max(at, least)
+    fig = plt.figure(figsize=(width/72, height/72))
+    out = []
+    for i,h in enumerate(heights):
+        left = _GAP + i%ncols*(column + _GAP)
+        out.append(fig.add_axes((left/width, 1 - (tops[i//ncols] + h)/height, column/width, h/height)))
+    return out
 
 @dispatch
 def show_batch(x:TensorImage, y:TensorCaption, samples, ctxs=None, max_n=9, nrows=None, ncols=None, figsize=None, **kwargs):
-    if ctxs is None: ctxs = caption_grid(min(len(samples), max_n), ncols, nrows, figsize)
-    for (img,refs),ax in zip(samples, ctxs):
-        img.show(ctx=ax, **kwargs)
-        ax.text(0, -.03, caption_text(str(refs).split('\n')[:5]), transform=ax.transAxes, va='top', fontsize=8)
-    return ctxs
+    samples = list(samples)[:max_n]
+    texts = [str(refs).split('\n')[:5] for _,refs in samples]
+    return show_pictures([img for img,_ in samples], texts, None, ncols, nrows, figsize, ctxs)
 
 # %% ../../nbs/05_data.block.ipynb #9c03681ffd
 def CaptionBlock(

@@ -131,23 +131,31 @@ def n_stem(body:nn.Sequential)->int: # Number of leading children that belong to
     return n
 
 # %% ../../nbs/10_models.encoder.ipynb #903bebdc
+def _pair(value, default)->list: # An argument of a PyTorch operation: a number, one or two in a list, or nothing
+    "One number down and one across"
+    if value is None or value == []: return list(default)
+    if isinstance(value, int): return [value, value]
+    return list(value) if len(value) == 2 else list(value)*2
+
 def _window(name:str, args)->tuple|None: # Name and arguments of a PyTorch operation
     "Kernel size, stride, padding and dilation per axis of a convolution or pooling; None for anything else"
-    pair = lambda o, default: list(default) if o is None or o == [] else [o]*2 if isinstance(o, int) else list(o)*(2//len(o))
-    at = dict(enumerate(args)).get
+    given = list(args) + [None]*9
     if name == 'convolution':
-        if args[6] or args[1].ndim != 4: return None # transposed, or not of images
-        return list(args[1].shape[2:]), pair(at(3), [1, 1]), pair(at(4), [0, 0]), pair(at(5), [1, 1])
-    kernel = pair(at(1), [1, 1])
-    dilation = pair(at(4), [1, 1]) if name.startswith('max_pool') else [1, 1]
-    return kernel, pair(at(2), kernel), pair(at(3), [0, 0]), dilation
+        image, weight, _, stride, padding, dilation, transposed = given[:7]
+        if transposed or weight.ndim != 4: return None
+        return list(weight.shape[2:]), _pair(stride, (1, 1)), _pair(padding, (0, 0)), _pair(dilation, (1, 1))
+    if name not in _POOLS: return None
+    _, kernel, stride, padding, dilation = given[:5]
+    kernel = _pair(kernel, (1, 1))
+    if not name.startswith('max'): dilation = None # `avg_pool2d` has another argument there
+    return kernel, _pair(stride, kernel), _pair(padding, (0, 0)), _pair(dilation, (1, 1))
 
 _POOLS = ('max_pool2d', 'max_pool2d_with_indices', 'avg_pool2d')
 _PADS = ('constant_pad_nd', 'reflection_pad2d', 'replication_pad2d')
 
 def _moved(cells, name:str, args, inp, out)->tuple: # Cells of the input; an operation with its input and output
     "First centre and distance of the cells per axis `((first, step), (first, step))` after one operation"
-    window = _window(name, args) if name == 'convolution' or name in _POOLS else None
+    window = _window(name, args)
     if window is not None:
         new = []
         for (first, step),kernel,stride,padding,dilation in zip(cells, *window):
@@ -156,7 +164,7 @@ def _moved(cells, name:str, args, inp, out)->tuple: # Cells of the input; an ope
     if name in _PADS and len(args[1]) >= 4:
         (top, step_y), (left, step_x) = cells
         return (top - step_y*args[1][2], step_y), (left - step_x*args[1][0], step_x)
-    pooled = name in ('_adaptive_avg_pool2d', 'adaptive_avg_pool2d') or name.startswith('upsample') or name == 'mean'
+    pooled = name in ('_adaptive_avg_pool2d', 'adaptive_avg_pool2d', 'mean') or name.startswith('upsample')
     if pooled and inp.ndim == out.ndim == 4 and inp.shape[1] == out.shape[1]:
         ratios = [n/m for n,m in zip(inp.shape[2:], out.shape[2:])]
         return tuple((first + step*(ratio-1)/2, step*ratio) for (first, step),ratio in zip(cells, ratios))
@@ -179,15 +187,16 @@ class _FollowCells(TorchDispatchMode):
 def map_cells(
     network,          # `(1, 3, H, W)` -> `(1, C, h, w)`
     x:torch.Tensor    # Image `(1, 3, H, W)`
-)->tuple|None:        # `((first, step), (first, step))` in pixels, down and across; None where that is not known
-    "The centres of the cells of `network`'s map: `first + i*step`, counted from the middle of the first pixel"
+)->tuple|None:        # `((first, step), (first, step))` in pixels, down and across; None if not known
+    "The centres of the cells of a map: `first + i*step`, counted from the middle of the first pixel"
     x = x.clone()
     x._cells = (0., 1.), (0., 1.)
     with torch.no_grad(), _FollowCells(): out = network(x)
     cells = getattr(out, '_cells', None)
     if cells is None: return None
     spans = zip(cells, out.shape[-2:], x.shape[-2:])
-    return cells if all(abs(n*step - side) < 2*step for (_, step),n,side in spans) else None # a part was not followed
+    fits = all(abs(n*step - side) < 2*step for (_, step),n,side in spans)
+    return cells if fits else None # or else a part of the network was not followed
 
 # %% ../../nbs/10_models.encoder.ipynb #66d98afb78
 class Encoder(nn.Module):
@@ -246,7 +255,7 @@ class Encoder(nn.Module):
         return self._grids[h, w]
 
     def map_view(self, h:int, w:int)->tuple: # Height and width of the image -> left, top, right, bottom
-        "Where the map of an `h × w` image lies, as fractions of it, so that each cell is centred where it looks"
+        "Where the map of an `h × w` image lies, as fractions of it: each cell is centred where it looks"
         if self._views is None: self._views = {}
         if (h, w) not in self._views: self._views[h, w] = self._map_view(h, w)
         return self._views[h, w]
@@ -289,7 +298,8 @@ def _module_of(arch)->nn.Module|None: # Anything `create_encoder` takes
     if not callable(arch) or package in ('torchvision', 'timm'): return None
     try: module = arch()
     except TypeError as e:
-        raise CaptionError(f"the encoder {arch!r} cannot be made without arguments ({e}): give the module itself") from e
+        raise CaptionError(
+            f"the encoder {arch!r} cannot be made without arguments ({e}): give the module itself") from e
     if isinstance(module, nn.Module): return module
     raise CaptionError(f"the encoder {arch!r} gives a {type(module).__name__}, not an nn.Module")
 
@@ -308,7 +318,8 @@ def _module_encoder(module, weights, cut, grid, bn_eval, stem, size, stats)->Enc
     elif cut is None: body = nn.Sequential(module)
     else: raise CaptionError(f"cut={cut} is for torchvision models; {name} is taken whole")
     _check_map(body, name, size or (64, 64))
-    return Encoder(body, grid=grid, bn_eval=norm, stem=stem or 0, name=name, size=size, stats=stats or imagenet_stats)
+    return Encoder(body, grid=grid, bn_eval=norm, stem=stem or 0, name=name, size=size,
+                   stats=stats or imagenet_stats)
 
 def _check_map(body, name, size):
     "Raise unless `body` gives a map `(B, C, h, w)` of an image `size` large"

@@ -214,7 +214,7 @@ def test_heat_is_where_the_grid_says(visit, scene_png):
     grid = [[.0] * 7 for _ in range(7)]
     grid[1][5] = 1.
     visit.answer(words=[dict(word='there', prob=.9, attention=grid), dict(word='all', prob=.9, attention=[[1 / 49] * 7] * 7)],
-                 view=[1 / 6, 0., 5 / 6, 1.], image=dict(width=96, height=64))
+                 view=[1 / 6, 0., 5 / 6, 1.], map_view=[1 / 6, 0., 5 / 6, 1.], image=dict(width=96, height=64))
     visit.caption(other_scene(scene_png))
     visit.page.locator('.word').first.hover()
     heat, box = visit.heat(), visit.page.locator('#preview').bounding_box()
@@ -228,6 +228,19 @@ def test_heat_is_where_the_grid_says(visit, scene_png):
     assert all(b >= a - 1 for a, b in zip(row, row[1:])) and len(set(row)) > 15    # smooth, not squares
     visit.page.locator('.word').nth(1).hover()
     assert visit.heat().getextrema()[0][1] < 120    # looking everywhere alike is not drawn as looking hard
+
+def test_heat_lies_where_the_map_does(visit, scene_png):
+    grid = [[.0] * 7 for _ in range(7)]
+    grid[6][3] = 1.
+    moved = [-1 / 14, -1 / 14, 13 / 14, 13 / 14]    # half a cell up and to the left, as a ResNet's
+    visit.answer(words=[dict(word='there', prob=.9, attention=grid)], view=[0, 0, 1, 1], map_view=moved)
+    visit.caption(other_scene(scene_png))
+    visit.page.locator('.word').first.hover()
+    heat = visit.heat()
+    at = lambda x, y: heat.getpixel((int(x * heat.width), int(y * heat.height)))
+    assert at(3 / 7, 6 / 7)[0] > 225                # the middle of the cell
+    assert at(3 / 7, .99)[0] > 150                  # beyond the last centre the map goes on
+    assert at(.5, .3)[0] < 20 and at(5 / 7, 6 / 7)[0] < 20
 
 def test_a_turned_image_is_shown_upright(visit, scene_png):
     exif, file = Image.Exif(), io.BytesIO()
