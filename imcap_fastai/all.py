@@ -1,6 +1,7 @@
 "Everything a captioning notebook needs: `from imcap_fastai.all import *`"
 from fastai.vision.all import *
 from .core import *
+from .tensors import *
 from .shapes import *
 from .text import *
 from .data.sources import *

@@ -4,31 +4,34 @@
 
 # %% ../nbs/60_cli.ipynb #bfb066d6c2
 from __future__ import annotations
-from .startup import start
-start()
 import argparse, csv, glob, json, os, sys, time, warnings
 from pathlib import Path
+from .startup import start
 from .core import CaptionError, did_you_mean
-from .data.resize import resize_tree
-from .scorecard import load_card
-from .inference import load_captioner
-from .options import DEFAULTS, OPTIONS, READING, recipe_names
-from .training import options, read_data, train_captioner
+from .options import DEFAULTS, OPTIONS, READING, load_recipe, recipe_names
 
 # %% auto #0
-__all__ = ['TRAIN_HELP', 'TRAIN_EXAMPLES', 'CAPTION_HELP', 'CAPTION_EXAMPLES', 'IMAGE_TYPES', 'EVAL_HELP', 'add_options',
-           'train_parser', 'train', 'train_cmd', 'caption_parser', 'find_images', 'write_captions', 'caption',
-           'caption_cmd', 'eval_parser', 'evaluate_model', 'eval_cmd', 'resize_parser', 'resize_cmd']
+__all__ = ['TRAIN_HELP', 'TRAIN_EXAMPLES', 'CAPTION_HELP', 'CAPTION_EXAMPLES', 'IMAGE_TYPES', 'EVAL_HELP', 'EVAL_EXAMPLES',
+           'RESIZE_HELP', 'add_options', 'given_options', 'check_output', 'run_command', 'train_parser', 'check_train',
+           'train', 'train_cmd', 'check_model', 'caption_parser', 'find_images', 'write_captions', 'check_caption',
+           'caption', 'caption_cmd', 'eval_parser', 'check_eval', 'evaluate_model', 'eval_cmd', 'resize_parser',
+           'check_resize', 'resize', 'resize_cmd']
 
 # %% ../nbs/60_cli.ipynb #b6c3fe3813
+def _hyphens(arg): # One word of the command line
+    "An option's name with hyphens; its value as it is"
+    if not arg.startswith('--'): return arg
+    name, equals, value = arg.partition('=')
+    return name.replace('_', '-') + equals + value
+
 class _Parser(argparse.ArgumentParser):
     "Hyphens or underscores; a mistake names the nearest option and exits with 2"
-    def __init__(self, *args, **kwargs): super().__init__(*args, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
 
     def parse_known_args(self, args=None, namespace=None):
-        args = list(sys.argv[1:] if args is None else args)
-        fix = lambda a: a.split('=', 1)[0].replace('_', '-') + a[len(a.split('=', 1)[0]):] if a.startswith('--') else a
-        return super().parse_known_args([fix(a) for a in args], namespace)
+        args = sys.argv[1:] if args is None else args
+        return super().parse_known_args([_hyphens(a) for a in args], namespace)
 
     def parse_args(self, args=None, namespace=None):
         res, extra = self.parse_known_args(args, namespace)
@@ -38,26 +41,78 @@ class _Parser(argparse.ArgumentParser):
         return res
 
 def _number(kind, any=False): # int or float; of any size (its range is checked elsewhere), or 'none'?
-    def f(s):
-        if any and s.lower() == 'none': return None
-        try: v = kind(s)
-        except ValueError: raise argparse.ArgumentTypeError(f"{s!r} is not {'a whole number' if kind is int else 'a number'}") from None
-        if v <= 0 and not any: raise argparse.ArgumentTypeError(f"{s} must be more than 0")
+    "An argument's type, with a message that says what was meant"
+    def parse(text):
+        if any and text.lower() == 'none': return None
+        try: v = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {'a whole number' if kind is int else 'a number'}") from None
+        if v <= 0 and not any: raise argparse.ArgumentTypeError(f"{text} must be more than 0")
         return v
-    return f
+    return parse
+
+_WHOLE = _number(int)
 
 # %% ../nbs/60_cli.ipynb #b8988b4f35
+def _argument_of(default, kind)->dict: # Of an entry of `OPTIONS`
+    "What argparse is told about it"
+    if kind is bool: return dict(action=argparse.BooleanOptionalAction)
+    if isinstance(kind, list): return dict(choices=kind)
+    if kind is str: return dict(type=str, metavar='TEXT')
+    return dict(type=_number(kind, any=True), metavar='N' if kind is int else 'X')
+
 def add_options(p, groups=OPTIONS): # A parser
     "The options of `OPTIONS`"
     for title,opts in groups.items():
-        g = p.add_argument_group(title)
+        group = p.add_argument_group(title)
         for name,(default,kind,text) in opts.items():
             names = [f"--{name.replace('_', '-')}"] + (['--bs'] if name == 'batch_size' else [])
             note = '' if default is None or kind is bool else f' ({default})'
-            kw = dict(action=argparse.BooleanOptionalAction) if kind is bool else dict(choices=kind) if isinstance(kind, list) else \
-                 dict(type=str if kind is str else _number(kind, any=True), metavar='N' if kind is int else 'X' if kind is float else 'TEXT')
-            g.add_argument(*names, dest=name, default=argparse.SUPPRESS, help=(text + note).replace('%', '%%'), **kw)
+            group.add_argument(*names, dest=name, default=argparse.SUPPRESS, help=(text + note).replace('%', '%%'),
+                               **_argument_of(default, kind))
 
+def given_options(a)->dict: # Parsed options
+    "Those of `OPTIONS` that the user gave"
+    return {k: v for k,v in vars(a).items() if k in DEFAULTS}
+
+# %% ../nbs/60_cli.ipynb #065d7692
+def check_output(fname, example):
+    "Can this file be written? Its folder is made; a `CaptionError` comes before the work, not after it"
+    if fname is None: return
+    path = Path(fname)
+    if path.is_dir(): raise CaptionError(f"{fname} is a folder: name a file, for example {path/example}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = not path.exists()
+        with open(path, 'a'): pass
+        if new: path.unlink()
+    except OSError as e: raise CaptionError(f"{fname} cannot be written ({e.strerror}): name another file") from e
+
+def _no_work(a): "Nothing to check"
+
+def run_command(parser, work, args=None, check=_no_work)->int: # A parser, functions of the parsed options, words of the command line
+    "Parse, check, import the libraries, work; returns the exit code"
+    a = parser.parse_args(args)
+    warnings.showwarning = lambda m, *args, **kwargs: print(f'note: {m}', file=sys.stderr)
+    try:
+        check(a)
+        start()
+        return work(a) or 0
+    except CaptionError as e:
+        print(f'error: {e}', file=sys.stderr)
+        return 1
+    except (FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError) as e:
+        print(f'error: {e.filename}: {e.strerror}; name another file or folder', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        how = '; --resume goes on from the last complete epoch' if hasattr(a, 'resume') else ''
+        print(f'\ninterrupted{how}', file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+
+# %% ../nbs/60_cli.ipynb #3951faa4e7
 TRAIN_HELP = """Train an image captioner: first with the encoder frozen, from stored features, then with the encoder unfrozen.
 
 DATA is a folder (Flickr8k, Flickr30k or COCO as they are unpacked, or images with .txt files beside them), a file (Karpathy's dataset_*.json;
@@ -81,41 +136,38 @@ exit codes: 0 done, 1 a mistake that the message explains, 2 wrong options, 130 
 
 def train_parser():
     p = _Parser(prog='imcap_train', description=TRAIN_HELP, epilog=TRAIN_EXAMPLES)
+    recipes = ', '.join(recipe_names())
     p.add_argument('data', nargs='?', help="folder, file, or 'shapes'")
     p.add_argument('--artifact-dir', default='runs/captioner', metavar='DIR', help='folder for everything the run writes (%(default)s)')
     p.add_argument('--resume', action='store_true', help='go on with the run in --artifact-dir, with its options')
-    p.add_argument('--recipe', metavar='NAME', help=f"options of a published system, or an .ini file of yours: {', '.join(recipe_names())}")
+    p.add_argument('--recipe', metavar='NAME', help=f'options of a published system, or an .ini file of yours: {recipes}')
     add_options(p)
     return p
 
-# %% ../nbs/60_cli.ipynb #3951faa4e7
-def _given(a): # Parsed options -> those of `OPTIONS` that the user gave
-    return {k: v for k,v in vars(a).items() if k in DEFAULTS}
+# %% ../nbs/60_cli.ipynb #5350c701d3
+def check_train(a): # Parsed options
+    "What can be told before PyTorch is imported"
+    out = Path(a.artifact_dir)
+    if a.resume and a.data: raise CaptionError("a run that is resumed keeps its data and options: leave them out")
+    if a.resume: return
+    if a.data is None: raise CaptionError("say what to train on: a folder, a file, or 'shapes' (see --help)")
+    if a.data != 'shapes' and not Path(a.data).expanduser().exists():
+        raise CaptionError(f"there is no file or folder {Path(a.data).absolute()}")
+    if a.recipe: load_recipe(a.recipe)
+    if (out/'last.pth').exists():
+        raise CaptionError(f"{out} holds a run already: resume it (--resume), or name another folder (--artifact-dir)")
+    check_output(out/'config.json', 'config.json')
 
 def train(a): # Parsed options
     "What `imcap_train` does"
-    if a.resume and a.data: raise CaptionError("a run that is resumed keeps its data and options: leave them out")
-    train_captioner(a.data, a.artifact_dir, a.recipe, resume=a.resume, **_given(a))
+    from imcap_fastai.training import train_captioner
+    train_captioner(a.data, a.artifact_dir, a.recipe, resume=a.resume, **given_options(a))
     out = Path(a.artifact_dir)/'captioner'
     print(f"wrote {out}\nnext: imcap_caption {out} IMAGE ...")
 
-# %% ../nbs/60_cli.ipynb #5350c701d3
-def _guard(f, a):
-    "Run a command; a user's mistake is one message and exit code 1"
-    warnings.showwarning = lambda m, *args, **kwargs: print(f'note: {m}', file=sys.stderr)
-    try: return f(a) or 0
-    except CaptionError as e: print(f'error: {e}', file=sys.stderr); return 1
-    except (FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError) as e:
-        print(f'error: {e.filename}: {e.strerror}; name another file or folder', file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print('\ninterrupted' + ('; --resume goes on from the last complete epoch' if hasattr(a, 'resume') else ''), file=sys.stderr)
-        return 130
-    except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), 1); return 0
-
 def train_cmd(args=None):
     "Entry point of `imcap_train`"
-    return _guard(train, train_parser().parse_args(args))
+    return run_command(train_parser(), train, args, check_train)
 
 # %% ../nbs/60_cli.ipynb #62a52a6eb0
 CAPTION_HELP = """Caption images with an exported captioner.
@@ -129,63 +181,97 @@ CAPTION_EXAMPLES = """examples:
 A file that is no image is reported and the others go on; the exit code is then 1."""
 IMAGE_TYPES = {'.jpg', '.jpeg', '.png', '.webp', '.bmp', '.gif', '.tif', '.tiff'}
 
+
 def _add_model(p):
     p.add_argument('model', help='folder or .pkl file that imcap_train, export_captioner or learn.export wrote')
-    p.add_argument('--trust', action='store_true', help='load a .pkl file: it can run any code, so only one that you made or whose maker you trust')
+    p.add_argument('--trust', action='store_true',
+                   help='load a .pkl file: it can run any code, so only one that you made or whose maker you trust')
     p.add_argument('--sha256', metavar='HASH', help='load a .pkl file if it is this very one, or a folder if its captioner.json is')
+    p.add_argument('--device', default='auto', help='auto (the best there is), cuda, cuda:1, mps or cpu')
 
-def _load(a): return load_captioner(a.model, trust=a.trust, sha256=a.sha256)
+def check_model(a): # Parsed options
+    if not Path(a.model).exists(): raise CaptionError(f"there is no captioner at {a.model}")
 
-def _search(a): # What was said about the search; the rest is as the captioner was exported
-    return {k: getattr(a, k) for k in ('beam_size', 'max_len', 'length_penalty') if getattr(a, k, None) is not None}
+def _load(a):
+    from imcap_fastai.inference import load_captioner
+    return load_captioner(a.model, device=a.device, trust=a.trust, sha256=a.sha256)
+
+# %% ../nbs/60_cli.ipynb #afc8f15582
+# Options of the search that both commands take: name -> type, metavar, help
+_SEARCH = dict(
+    max_len=(_WHOLE, 'N', 'length limit in tokens (as exported, else 30)'),
+    length_penalty=(float, 'X', 'divide log-probabilities by length to this power (as exported, else 0)'),
+    no_repeat_ngram_size=(int, 'N', 'say no n-gram of so many words twice in a caption (as exported, else 0: repeats are allowed)'))
+_SAMPLING = dict(
+    temperature=(float, 'X', 'draw words at random; below 1 likely words become likelier'),
+    top_k=(_WHOLE, 'N', 'draw from the N likeliest words'),
+    top_p=(float, 'X', 'draw from the fewest likeliest words that hold this share of the probability'),
+    seed=(int, 'N', 'of the draws'))
+
+def _add_search(p, options):
+    for name,(kind,metavar,text) in options.items():
+        p.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=text)
+
+def _search(a, names)->dict: # What was said about the search; the rest is as the captioner was exported
+    return {k: getattr(a, k) for k in names if getattr(a, k) is not None}
 
 def caption_parser():
     p = _Parser(prog='imcap_caption', description=CAPTION_HELP, epilog=CAPTION_EXAMPLES)
-    I = _number(int)
     _add_model(p)
     p.add_argument('images', nargs='+', help='files, folders, patterns')
     p.add_argument('--recursive', action='store_true', help='look into folders of folders')
-    p.add_argument('--beam-size', type=I, metavar='N', help='1 is greedy (as exported, else 3)')
-    p.add_argument('--n-best', type=I, default=1, metavar='N', help='candidates an image (%(default)s)')
-    p.add_argument('--max-len', type=I, metavar='N', help='most tokens of a caption (as exported, else 30)')
-    p.add_argument('--length-penalty', type=float, metavar='X', help='divide log-probabilities by length to this power (as exported, else 0)')
+    p.add_argument('--beam-size', type=_WHOLE, metavar='N', help='1 is greedy (as exported, else 3)')
+    p.add_argument('--n-best', type=_WHOLE, default=1, metavar='N', help='candidates per image (%(default)s)')
+    _add_search(p, _SEARCH | _SAMPLING)
     p.add_argument('--format', choices=['text', 'json', 'csv'], default='text', help='(%(default)s)')
     p.add_argument('--out', help='file to write (standard output)')
-    p.add_argument('--bs', type=I, default=16, help='images a batch (%(default)s)')
+    p.add_argument('--bs', type=_WHOLE, default=16, help='images per batch (%(default)s)')
     return p
 
-# %% ../nbs/60_cli.ipynb #afc8f15582
+# %% ../nbs/60_cli.ipynb #410b351adf
+def _images_at(name, recursive)->list: # What the user typed once
+    path = Path(name)
+    if path.is_dir():
+        files = path.rglob('*') if recursive else path.iterdir()
+        return sorted(f for f in files if f.suffix.lower() in IMAGE_TYPES and f.is_file())
+    if path.exists(): return [path]
+    return sorted(Path(f) for f in glob.glob(str(name), recursive=True) if Path(f).is_file())
+
 def find_images(names, recursive=False)->list: # What the user typed
     "Files named by paths, folders and patterns, each once, in order; names that match nothing are an error"
-    out, none = [], []
-    for n in names:
-        p = Path(n)
-        if p.is_dir(): found = sorted(f for f in (p.rglob('*') if recursive else p.iterdir()) if f.suffix.lower() in IMAGE_TYPES and f.is_file())
-        elif p.exists(): found = [p]
-        else: found = sorted(Path(f) for f in glob.glob(n, recursive=True) if Path(f).is_file())
-        if not found: none.append(f"{n} ({'no images in this folder' if p.is_dir() else 'no such file'})")
-        out += found
+    found = {n: _images_at(n, recursive) for n in names}
+    none = [f"{n} ({'no images in this folder' if Path(n).is_dir() else 'no such file'})" for n,files in found.items() if not files]
     if none: raise CaptionError(f"nothing to caption at: {', '.join(none)}")
-    return list(dict.fromkeys(out))
+    return list(dict.fromkeys(f for files in found.values() for f in files))
 
-# %% ../nbs/60_cli.ipynb #410b351adf
+# %% ../nbs/60_cli.ipynb #9c30e8ff
 def write_captions(rows, fmt, f): # (file, `Caption`) pairs
     "As text (file, tab, caption), JSON or CSV"
-    if fmt == 'json': json.dump([dict(image=str(i), **c.to_dict()) for i,c in rows], f, indent=1, ensure_ascii=False); f.write('\n')
+    if fmt == 'json':
+        json.dump([dict(image=str(i), **c.to_dict()) for i,c in rows], f, indent=1, ensure_ascii=False)
+        f.write('\n')
     elif fmt == 'csv':
-        w = csv.writer(f); w.writerow(['image', 'rank', 'caption', 'log_prob'])
+        w = csv.writer(f)
+        w.writerow(['image', 'rank', 'caption', 'log_prob'])
         w.writerows([str(i), r, c.text, f'{c.log_prob:.4f}'] for i,best in rows for r,c in enumerate(best.n_best, 1))
     else: f.writelines(f'{i}\t{c.text}\n' for i,best in rows for c in best.n_best)
+
+def check_caption(a): # Parsed options
+    find_images(a.images, a.recursive)
+    check_model(a)
+    check_output(a.out, 'captions.csv')
 
 def caption(a): # Parsed options
     "What `imcap_caption` does"
     files, bad = find_images(a.images, a.recursive), []
     cap = _load(a)
-    def failed(f, e): bad.append(f); print(f'error: {e}', file=sys.stderr)
-    res = cap.captions(files, bs=a.bs, n_best=a.n_best, **_search(a), progress=sys.stderr.isatty() and len(files) > a.bs, on_error=failed)
+    def failed(f, e):
+        bad.append(f)
+        print(f'error: {e}', file=sys.stderr)
+    res = cap.captions(files, bs=a.bs, n_best=a.n_best, **_search(a, ['beam_size', *_SEARCH, *_SAMPLING]),
+                       progress=sys.stderr.isatty() and len(files) > a.bs, on_error=failed)
     rows = [(f, c) for f,c in zip(files, res) if c is not None]
     if a.out:
-        Path(a.out).parent.mkdir(parents=True, exist_ok=True)
         with open(a.out, 'w', newline='', encoding='utf-8') as f: write_captions(rows, a.format, f)
     else: write_captions(rows, a.format, sys.stdout)
     if bad: print(f'{len(bad)} of {len(files)} files could not be captioned', file=sys.stderr)
@@ -193,27 +279,27 @@ def caption(a): # Parsed options
 
 def caption_cmd(args=None):
     "Entry point of `imcap_caption`"
-    return _guard(caption, caption_parser().parse_args(args))
+    return run_command(caption_parser(), caption, args, check_caption)
 
 # %% ../nbs/60_cli.ipynb #898c5c94fe
-EVAL_HELP = """Score an exported captioner with the field's reference scorer: BLEU-1 to 4, METEOR, ROUGE-L and CIDEr, one row a beam size, with 95 %
+EVAL_HELP = """Score an exported captioner with the field's reference scorer: BLEU-1 to 4, METEOR, ROUGE-L and CIDEr, one row per beam size, with 95 %
 intervals, and below them what one caption for all images and what people would get.
 
 DATA is what imcap_train takes. METEOR and the PTB tokeniser need Java; without it the table says so."""
 
-def eval_parser():
-    p = _Parser(prog='imcap_eval', description=EVAL_HELP, epilog="""examples:
+EVAL_EXAMPLES = """examples:
   imcap_eval runs/mine/captioner path/to/flickr8k --split valid
   imcap_eval runs/mine/captioner dataset_flickr8k.json --images Images --split test --beam-sizes 1 3 5 --out card.json
   imcap_eval runs/other/captioner path/to/flickr8k --against card.json --report card.html
-exit codes: 0 done, 1 a mistake that the message explains, 2 wrong options, 130 interrupted.""")
-    I = _number(int)
+exit codes: 0 done, 1 a mistake that the message explains, 2 wrong options, 130 interrupted."""
+
+def eval_parser():
+    p = _Parser(prog='imcap_eval', description=EVAL_HELP, epilog=EVAL_EXAMPLES)
     _add_model(p)
     p.add_argument('data', help="folder, file, or 'shapes'")
     p.add_argument('--split', choices=['train', 'valid', 'test'], default='valid', help='images to score (%(default)s)')
-    p.add_argument('--beam-sizes', type=I, nargs='+', default=[1, 2, 3, 4, 5], metavar='N', help='(1 2 3 4 5)')
-    p.add_argument('--max-len', type=I, metavar='N', help='most tokens of a caption (as exported, else 30)')
-    p.add_argument('--length-penalty', type=float, metavar='X', help='divide log-probabilities by length to this power (as exported, else 0)')
+    p.add_argument('--beam-sizes', type=_WHOLE, nargs='+', default=[1, 2, 3, 4, 5], metavar='N', help='(1 2 3 4 5)')
+    _add_search(p, _SEARCH)
     p.add_argument('--no-meteor', action='store_true', help='leave METEOR out: it takes ten seconds to start')
     p.add_argument('--out', metavar='FILE', help='the card as JSON, for programs and for --against')
     p.add_argument('--report', metavar='FILE', help='the card as an HTML page with plots')
@@ -223,14 +309,23 @@ exit codes: 0 done, 1 a mistake that the message explains, 2 wrong options, 130 
                         score={'tokenizer': OPTIONS['score']['tokenizer']}))
     return p
 
+# %% ../nbs/60_cli.ipynb #f869fdaa11
+def check_eval(a): # Parsed options
+    check_model(a)
+    check_output(a.out, 'card.json')
+    check_output(a.report, 'card.html')
+
 def evaluate_model(a): # Parsed options
     "What `imcap_eval` does"
+    from imcap_fastai.scorecard import load_card
+    from imcap_fastai.training import options, read_data
     other = load_card(a.against) if a.against else None
-    df = read_data(options(**_given(a)), a.data)
-    df, train, cap = df[df['split'] == a.split].reset_index(drop=True), [c for caps in df['captions'][df['split'] == 'train'] for c in caps], _load(a)
+    df = read_data(options(**given_options(a)), a.data)
+    cap = _load(a)
+    train = [c for caps in df['captions'][df['split'] == 'train'] for c in caps]
+    df = df[df['split'] == a.split].reset_index(drop=True)
     if not len(df): raise CaptionError(f"{a.data} has no images with split {a.split!r}: choose another --split, or --valid-pct")
-    card = cap.learn.score_card(df, a.beam_sizes, getattr(a, 'tokenizer', 'ptb'), not a.no_meteor, train or None,
-                                max_len=a.max_len, length_penalty=a.length_penalty)
+    card = cap.learn.score_card(df, a.beam_sizes, getattr(a, 'tokenizer', 'ptb'), not a.no_meteor, train or None, **_search(a, _SEARCH))
     print(card)
     if a.out: card.save(a.out)
     if a.report: print(f'wrote {card.report(a.report)}')
@@ -238,23 +333,30 @@ def evaluate_model(a): # Parsed options
 
 def eval_cmd(args=None):
     "Entry point of `imcap_eval`"
-    return _guard(evaluate_model, eval_parser().parse_args(args))
+    return run_command(eval_parser(), evaluate_model, args, check_eval)
 
-# %% ../nbs/60_cli.ipynb #f869fdaa11
+# %% ../nbs/60_cli.ipynb #6ec82f40
+RESIZE_HELP = """Shrink all images of a folder tree, in parallel. What is done already is skipped, so it can be interrupted and started again."""
+
 def resize_parser():
-    p = _Parser(prog='imcap_resize', epilog='example:\n  imcap_resize coco/train2014 coco256/train2014 --max-size 256', description=
-                'Shrink all images of a folder tree, in parallel. What is done already is skipped, so it can be interrupted and started again.')
+    p = _Parser(prog='imcap_resize', description=RESIZE_HELP, epilog='example:\n  imcap_resize coco/train2014 coco256/train2014 --max-size 256')
     p.add_argument('src', help='folder of images')
     p.add_argument('dest', help='folder to write, with the same names below it')
-    p.add_argument('--max-size', type=_number(int), default=256, metavar='N', help='longest side in pixels (%(default)s)')
+    p.add_argument('--max-size', type=_WHOLE, default=256, metavar='N', help='longest side in pixels (%(default)s)')
     p.add_argument('--square', action='store_true', help='stretch every image to N × N pixels, as recipe C has it')
-    p.add_argument('--workers', type=_number(int), default=os.cpu_count(), metavar='N', help='processes (%(default)s)')
+    p.add_argument('--workers', type=_WHOLE, default=os.cpu_count(), metavar='N', help='threads (%(default)s)')
     return p
+
+def check_resize(a): # Parsed options
+    if not Path(a.src).is_dir(): raise CaptionError(f"there is no folder {a.src}")
+
+def resize(a): # Parsed options
+    "What `imcap_resize` does"
+    from imcap_fastai.data.resize import resize_tree
+    res = resize_tree(a.src, a.dest, max_size=a.max_size, n_workers=a.workers, square=a.square)
+    print(f"{res['shrunk']} shrunk, {res['copied']} copied, {res['kept']} done before, {len(res['faults'])} could not be read")
+    return int(bool(res['faults']))
 
 def resize_cmd(args=None):
     "Entry point of `imcap_resize`"
-    def f(a):
-        res = resize_tree(a.src, a.dest, max_size=a.max_size, n_workers=a.workers, square=a.square)
-        print(f"{res['shrunk']} shrunk, {res['copied']} copied, {res['kept']} done before, {len(res['faults'])} could not be read")
-        return int(bool(res['faults']))
-    return _guard(f, resize_parser().parse_args(args))
+    return run_command(resize_parser(), resize, args, check_resize)

@@ -6,13 +6,10 @@
 from __future__ import annotations
 import difflib, re, sys
 from collections import Counter
-import torch
-from torch import Tensor
-from fastai.torch_core import TensorBase, default_device
 
 # %% auto #0
 __all__ = ['PAD', 'UNK', 'BOS', 'EOS', 'SPECIALS', 'PAD_IDX', 'UNK_IDX', 'BOS_IDX', 'EOS_IDX', 'CaptionError', 'did_you_mean',
-           'Vocab', 'TensorCaption', 'TensorFeatures', 'pad_captions', 'show_progress', 'best_device']
+           'Vocab', 'show_progress']
 
 # %% ../nbs/00_core.ipynb #cb3f691310
 PAD, UNK, BOS, EOS = SPECIALS = ('xxpad', 'xxunk', 'xxbos', 'xxeos')
@@ -104,24 +101,6 @@ class Vocab:
     __hash__ = None
     def __repr__(self): return f"Vocab({len(self)} entries: {', '.join(self.itos[4:9])}, …)"
 
-# %% ../nbs/00_core.ipynb #74aac5822c
-class TensorCaption(TensorBase):
-    "Token ids `xxbos … xxeos xxpad…` of shape `(T,)`, `(N, T)` or `(B, N, T)`"
-    @property
-    def lengths(self): # int64 (...)  number of tokens, `xxbos` and `xxeos` counted
-        return (self != PAD_IDX).sum(-1).as_subclass(Tensor)
-
-class TensorFeatures(TensorBase):
-    "Encoder output `(B, P, D)`: `P` places in the image, `D` channels each"
-
-# %% ../nbs/00_core.ipynb #979a22f8fa
-def pad_captions(caps)->TensorCaption: # List of `(N_i, T_i)` or list of `(T_i,)` tensors; of none at all: `(0, 0)`
-    "Stack ragged captions with `xxpad` into one `(B, N, T)` or `(N, T)` tensor"
-    shape = [max(s) for s in zip(*(c.shape for c in caps))] or [0]
-    out = torch.full((len(caps), *shape), PAD_IDX, dtype=torch.long)
-    for o,c in zip(out, caps): o[tuple(slice(n) for n in c.shape)] = c.as_subclass(Tensor)
-    return TensorCaption(out)
-
 # %% ../nbs/00_core.ipynb #88727c181b
 def show_progress(it,         # What to iterate over
                   comment:str,# What is being done, shown beside the bar
@@ -135,16 +114,8 @@ def show_progress(it,         # What to iterate over
     return bar
 
 # %% ../nbs/00_core.ipynb #6a5e7bb0
-def best_device(
-    name=None # 'cuda', 'cuda:1', 'mps', 'cpu' or a `torch.device`; None or 'auto' for the best there is
-)->torch.device:
-    "The device to compute on; a `CaptionError` if the one named is not here"
-    if name is None or str(name) == 'auto': return default_device()
-    try: device = torch.device(name)
-    except RuntimeError as e: raise CaptionError(f"device={name!r}: give 'auto', 'cuda', 'cuda:1', 'mps' or 'cpu'") from e
-    here = dict(cpu=1, cuda=torch.cuda.device_count(), mps=int(torch.backends.mps.is_available()))
-    if device.type not in here: raise CaptionError(f"device={name!r}: give 'auto', 'cuda', 'cuda:1', 'mps' or 'cpu'")
-    if (device.index or 0) < here[device.type]: return device
-    there = ', '.join(k for k,n in here.items() if n)
-    why = "; PyTorch's CUDA build and an NVIDIA driver are needed" if device.type == 'cuda' and not here['cuda'] else ''
-    raise CaptionError(f"device={name!r} is not here (there is: {there}{why}). Leave it out for the best there is")
+def __getattr__(name):
+    if name in ('TensorCaption', 'TensorFeatures', 'pad_captions'):
+        from importlib import import_module
+        return getattr(import_module('imcap_fastai.tensors'), name)
+    raise AttributeError(f"module 'imcap_fastai.core' has no attribute {name!r}")

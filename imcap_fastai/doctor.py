@@ -20,7 +20,8 @@ from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.training import GradientClip
 from fastai.torch_core import to_device
 from fastai.vision.all import PILImage, RandTransform
-from .core import CaptionError, BOS_IDX, EOS_IDX, UNK_IDX, did_you_mean, pad_captions, show_progress
+from .core import CaptionError, BOS_IDX, EOS_IDX, UNK_IDX, did_you_mean, show_progress
+from .tensors import pad_captions
 from .data.block import SampleCaptions, numericalizer
 from .data.sources import _bad_file, _to_rgb, _why
 from .models.decoder import Packing, create_decoder

@@ -12,7 +12,8 @@ import numpy as np, pandas as pd, torch
 from fastai.callback.core import Callback
 from fastai.data.all import Transform
 from fastai.vision.all import RandTransform, Resize, ResizeMethod
-from .core import CaptionError, TensorFeatures, show_progress
+from .core import CaptionError, show_progress
+from .tensors import TensorFeatures
 from .data.block import ResizeCenter, SampleCaptions
 
 # %% ../nbs/35_features.ipynb #0791148845

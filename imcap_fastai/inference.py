@@ -18,7 +18,8 @@ from fastcore.basics import patch
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch.overrides import TorchFunctionMode
-from .core import CaptionError, SPECIALS, Vocab, best_device, show_progress
+from .core import CaptionError, SPECIALS, Vocab, show_progress
+from .tensors import best_device
 from .shapes import random_scene
 from .text import CaptionTokenizer
 from .data.sources import open_image

@@ -20,7 +20,8 @@ from fastai.callback.training import GradientClip
 from fastai.optimizer import Adam
 from fastai.vision.all import Normalize, TensorImage, show_results
 from plum import dispatch
-from .core import CaptionError, TensorCaption, did_you_mean, pad_captions, show_progress
+from .core import CaptionError, did_you_mean, show_progress
+from .tensors import TensorCaption, pad_captions
 from .text import load_vectors
 from .data.sources import image_list
 from .data.block import get_image, numericalizer, show_pictures

@@ -14,7 +14,8 @@ from fastai.callback.schedule import ParamScheduler, SchedLin
 from fastai.optimizer import Adam
 from fastai.vision.all import (CSVLogger, EarlyStoppingCallback, FlipItem, Pipeline, ReduceLROnPlateau, Resize, ResizeMethod,
                                SaveModelCallback, aug_transforms, set_seed)
-from .core import CaptionError, best_device, did_you_mean
+from .core import CaptionError, did_you_mean
+from .tensors import best_device
 from .shapes import shapes
 from .text import CaptionTokenizer
 from .data.sources import read_table, sample_fraction

@@ -24,7 +24,8 @@ from fastai.vision.all import (BnFreeze, Callback, CastToTensor, EarlyStoppingCa
                                SkipToEpoch)
 from fastai.vision.gan import AdaptiveGANSwitcher, FixedGANSwitcher, GANDiscriminativeLR, GANTrainer
 
-from imcap_fastai.core import CaptionError, TensorCaption
+from imcap_fastai.core import CaptionError
+from imcap_fastai.tensors import TensorCaption
 from imcap_fastai.metrics import Bleu
 
 ROOT = Path(__file__).resolve().parents[1]

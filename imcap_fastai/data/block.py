@@ -22,7 +22,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextToPath
 from PIL import Image
 from plum import dispatch
-from ..core import CaptionError, Vocab, TensorCaption, BOS_IDX, EOS_IDX, pad_captions
+from ..core import CaptionError, Vocab, BOS_IDX, EOS_IDX
+from ..tensors import TensorCaption, pad_captions
 from ..text import CaptionTokenizer, as_tokenizer
 from .sources import as_frame, check_table, csv_table, df_table, open_image, read_table
 from .samplers import SortSampler, SortishSampler

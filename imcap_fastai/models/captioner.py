@@ -6,7 +6,8 @@
 from __future__ import annotations
 import torch
 from torch import nn
-from ..core import CaptionError, TensorFeatures
+from ..core import CaptionError
+from ..tensors import TensorFeatures
 from .encoder import Encoder, create_encoder
 from .decoder import create_decoder
 from . import dotattn, lstm, sat, transformer # each registers its decoder

@@ -12,7 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision import models as tvm
 from fastai.vision.core import imagenet_stats
 from fastai.vision.learner import has_pool_type
-from ..core import CaptionError, TensorFeatures, did_you_mean
+from ..core import CaptionError, did_you_mean
+from ..tensors import TensorFeatures
 
 # %% auto #0
 __all__ = ['arch_name', 'body_of', 'TimmFeatures', 'input_side', 'n_stem', 'map_cells', 'Encoder', 'create_encoder']
