@@ -40,6 +40,9 @@ class _Parser(argparse.ArgumentParser):
             self.error(f"unknown option {extra[0]}. {did_you_mean(extra[0], known)}")
         return res
 
+    def error(self, message): # The usage of sixty options would hide it
+        self.exit(2, f'{self.prog}: error: {message}\nsee {self.prog} --help\n')
+
 def _number(kind, any=False): # int or float; of any size (its range is checked elsewhere), or 'none'?
     "An argument's type, with a message that says what was meant"
     def parse(text):

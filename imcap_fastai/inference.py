@@ -5,7 +5,7 @@
 # %% ../nbs/50_inference.ipynb #b640ae2f34
 from __future__ import annotations
 import hashlib, inspect, json, math, warnings, zipfile
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache
 from pathlib import Path
 from random import Random
 from shutil import copymode
@@ -60,7 +60,7 @@ class Captioner:
         golden:dict=None      # `image` (file), and the `caption` and `log_prob` it had where it was exported
     ):
         self.learn, self.golden, self._lock = learn, golden, Lock()
-        self.view = lru_cache(4096)(partial(map_part, learn.model.encoder, self.prepare))
+        self.view = lru_cache(4096)(self._view)
         learn.model.eval()
 
     def caption(self,
@@ -99,6 +99,10 @@ class Captioner:
 
     @property
     def device(self): return next(self.learn.model.parameters()).device
+
+    def _view(self, width, height): # Of an upright image: what the model sees of it, and where its maps lie
+        return map_part(self.learn.model.encoder, self.prepare, width, height)
+
     @property
     def vocab(self): return self.learn.num.vocab
     @property
