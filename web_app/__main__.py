@@ -34,9 +34,9 @@ def main(args=None)->int: # Arguments (default: those of the command line)
     from imcap_fastai.inference import load_captioner
     from .app import create_app
     if settings.threads: torch.set_num_threads(settings.threads)
-    try: cap = load_captioner(settings.model, trust=settings.trust, sha256=settings.sha256)
+    try: cap = load_captioner(settings.model, device=settings.device, trust=settings.trust, sha256=settings.sha256)
     except CaptionError as e: print(f'error: {e}', file=sys.stderr); return 1
-    print(f'{cap}, weights {cap.signature}', flush=True)
+    print(f'{cap}, weights {cap.signature}, on {cap.device}', flush=True)
     if settings.host not in ('127.0.0.1', 'localhost', '::1') and not settings.api_key:
         print(f'note: listening at {settings.host} without an API key (IMCAP_API_KEY)', file=sys.stderr)
     uvicorn.run(create_app(cap, settings), host=settings.host, port=settings.port, timeout_graceful_shutdown=settings.shutdown_timeout, server_header=False,

@@ -154,7 +154,7 @@ class Service:
         t0, loop = time.perf_counter(), asyncio.get_running_loop()
         opened = await asyncio.gather(*(loop.run_in_executor(self.decoders, self.open, f) for f in files), return_exceptions=True)
         good = [o for o in opened if not isinstance(o, BaseException)]
-        futures = self.batcher.submit([o[0] for o in good], [dict(beam_size=opts.beam_size, n_best=opts.n_best)]*len(good))
+        futures = self.batcher.submit([o[0] for o in good], [opts.search()]*len(good))
         res = iter(await asyncio.gather(*futures, return_exceptions=True))
         return [o if isinstance(o, BaseException) else self._words(next(res), *o[1:], opts, t0) for o in opened]
 

@@ -74,11 +74,17 @@ class Info(BaseModel):
     limits: Limits
     key_required: bool
 
+def _left_out_not_null(schema:dict)->dict: # Of one field
+    "What a form can say: a field that is not wanted is not sent"
+    out = {k: v for k,v in schema.items() if k not in ('title', 'anyOf')}
+    if 'anyOf' not in schema: return out
+    del out['default']
+    return {**schema['anyOf'][0], **out}
+
 def body_schema(field:str, most:int)->dict: # Name of the file field, and how many files it may hold
     "The multipart body, for the OpenAPI description"
     file = {'type': 'string', 'format': 'binary', 'description': 'an image'}
     files = file if most == 1 else {'type': 'array', 'items': file, 'minItems': 1, 'maxItems': most}
-    options = {k: {n: o for n,o in v.items() if n != 'title'} for k,v in Options.model_json_schema()['properties'].items()}
-    options['beam_size'] = {**options['beam_size'].pop('anyOf')[0], **{k: v for k,v in options['beam_size'].items() if k != 'default'}} # left out, not null
+    options = {k: _left_out_not_null(v) for k,v in Options.model_json_schema()['properties'].items()}
     return {'requestBody': {'required': True, 'content': {'multipart/form-data': {'schema': {
         'type': 'object', 'required': [field], 'additionalProperties': False, 'properties': {field: files, **options}}}}}}

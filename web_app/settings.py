@@ -18,6 +18,7 @@ class Settings(BaseSettings):
     sha256: str | None = Field(None, pattern='^[0-9a-fA-F]{64}$', description='load a .pkl file if it is this very one, or a folder if its captioner.json is')
     host: str = Field('127.0.0.1', description='address to listen at; 0.0.0.0 is every network the machine is in')
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8012, description='0 takes a free one')
+    device: str = Field('auto', description='auto (the best there is), cuda, cuda:1, mps or cpu')
     threads: int | None = Field(None, ge=1, description='threads of the model (default: what PyTorch takes)')
     max_batch: int = Field(8, ge=1, le=256, description='images captioned together; 1 is one at a time')
     queue_size: int = Field(64, ge=1, description='images taken in at a time, from the first byte to the answer; further ones get 503')

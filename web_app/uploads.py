@@ -3,12 +3,13 @@ import io, warnings
 
 import anyio
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from imcap_fastai.data.sources import open_image
+from imcap_fastai.decode import search_options
 
 from .settings import FORMATS, MAX_BEAM, Settings
 
@@ -26,6 +27,23 @@ class Options(BaseModel):
     beam_size: int | None = Field(None, ge=1, le=MAX_BEAM, description='hypotheses of the search; 1 is greedy', examples=[3])
     n_best: int = Field(1, ge=1, le=MAX_BEAM, description='captions to return; the beam is at least as wide', examples=[1])
     attention: bool = Field(False, description='return where the model looked for each word', examples=[False])
+    no_repeat_ngram_size: int | None = Field(None, ge=0, le=10, examples=[2],
+                                             description='say no n-gram of so many words twice in a caption; 0 allows it')
+    temperature: float | None = Field(None, ge=0, le=10, allow_inf_nan=False, examples=[0.8],
+                                      description='draw words at random, instead of beam search; below 1 likely words become likelier')
+    top_k: int | None = Field(None, ge=1, le=100_000, examples=[50], description='draw from so many of the likeliest words')
+    top_p: float | None = Field(None, gt=0, le=1, allow_inf_nan=False, examples=[0.9],
+                                description='draw from the fewest likeliest words that hold this share of the probability')
+    seed: int | None = Field(None, ge=0, lt=2**32, examples=[7], description='of the draws')
+
+    @model_validator(mode='after')
+    def _one_way(self):
+        search_options(self.search()) # a beam and random draws exclude each other
+        return self
+
+    def search(self)->dict:
+        "What the search is asked for; what is left out is as the captioner was exported"
+        return self.model_dump(exclude={'attention'}, exclude_none=True)
 
 async def read_form(request:Request, settings:Settings, field:str, most:int): # -> the bytes of each file in `field`, `Options`
     "The parts of a multipart request; file names and content types are not looked at"
@@ -48,7 +66,8 @@ async def read_form(request:Request, settings:Settings, field:str, most:int): # 
     try: return files, Options(**dict(fields))
     except ValidationError as e:
         bad = e.errors()[0]
-        raise ApiError(422, 'bad_option', f"{bad['loc'][0]}: {bad['msg']}.") from None
+        where = f"{bad['loc'][0]}: " if bad['loc'] else ''
+        raise ApiError(422, 'bad_option', f"{where}{bad['msg'].removeprefix('Value error, ')}.") from None
 
 MAX_SCANS = 100 # of a JPEG; progressive ones have about ten
 

@@ -387,3 +387,24 @@ def test_missing_package(said, monkeypatch):
     monkeypatch.setitem(sys.modules, 'pydantic_settings', None)
     code, err = said('captioner')
     assert code == 1 and "(pydantic_settings): pip install '.[web]' in a checkout" in err
+
+# ---- options of the search
+
+def test_no_repeat_ngram_size_reaches_the_search(client, cap, images):
+    got = post(client, images[0], beam_size=2, no_repeat_ngram_size=1).json()
+    assert got['caption'] == cap.caption(images[0], beam_size=2, n_best=1, no_repeat_ngram_size=1).text
+    assert len(set(got['caption'].split())) == len(got['caption'].split())
+
+def test_draws_are_those_of_the_library_whatever_else_is_in_the_batch(client, cap, images):
+    asked = dict(temperature=3., top_k=9, top_p=.95, seed=5, n_best=4)
+    got = [post(client, b, **asked).json() for b in images[:3]]
+    want = [cap.caption(b, **asked) for b in images[:3]]
+    assert [[c['caption'] for c in g['n_best']] for g in got] == [[c.text for c in w.n_best] for w in want]
+    assert len({c['caption'] for c in got[0]['n_best']}) > 1
+
+@pytest.mark.parametrize('options', [dict(temperature=-1), dict(temperature='nan'), dict(top_p=0), dict(top_p=1.5), dict(top_k=0),
+                                     dict(no_repeat_ngram_size=-1), dict(seed=-1), dict(temperature=1, beam_size=3)])
+def test_options_out_of_range(client, images, options):
+    res = post(client, images[0], **options)
+    assert error(res) == (422, 'bad_option')
+    assert 'Value error' not in res.text
