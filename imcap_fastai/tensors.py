@@ -37,7 +37,7 @@ def best_device(
     "The device to compute on; a `CaptionError` if the one named is not here"
     if name is None or str(name) == 'auto': return default_device()
     try: device = torch.device(name)
-    except RuntimeError as e: raise CaptionError(f"device={name!r}: give 'auto', 'cuda', 'cuda:1', 'mps' or 'cpu'") from e
+    except (RuntimeError, TypeError) as e: raise CaptionError(f"device={name!r}: give 'auto', 'cuda', 'cuda:1', 'mps' or 'cpu'") from e
     here = dict(cpu=1, cuda=torch.cuda.device_count(), mps=int(torch.backends.mps.is_available()))
     if device.type not in here: raise CaptionError(f"device={name!r}: give 'auto', 'cuda', 'cuda:1', 'mps' or 'cpu'")
     if (device.index or 0) < here[device.type]: return device
