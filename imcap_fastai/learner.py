@@ -282,7 +282,8 @@ def get_preds(self:CaptionLearner,
 )->tuple:
     "Generated word ids `(n, T)` and the true ones `(n, N, T)` (None for a test set), and what else is asked for"
     if act is not None: raise CaptionError("act has no meaning here: predictions are word ids. learn.captions() has the probability of each word")
-    if cbs: raise CaptionError("get_preds runs no callbacks, since captions are searched. Use learn.validate(cbs=...), or learn.captions(temperature=1.) for draws")
+    if cbs: raise CaptionError("get_preds runs no callbacks, since captions are searched. Use learn.validate(cbs=...), or "
+                               "learn.captions(temperature=1.) for draws")
     search_options({'beam_size': beam_size, **kwargs})
     if isinstance(dl, (list, tuple)): return self._pass_through(dl)
     if dl is None: dl = self.dls[ds_idx]
@@ -291,7 +292,9 @@ def get_preds(self:CaptionLearner,
     with keep_rng():
         for b in dl:
             if with_input: inputs.append(b[0].detach().cpu())
-            if with_preds: ids += [torch.tensor(self.num.vocab.encode(c.words)) for c in self._caption_batch(b[0], beam_size=beam_size, **kwargs)]
+            if with_preds:
+                said = self._caption_batch(b[0], beam_size=beam_size, **kwargs)
+                ids += [torch.tensor(self.num.vocab.encode(c.words)) for c in said]
             if with_targs and len(b) > 1: targs += list(b[1].cpu())
             if with_loss: losses.append(self._batch_losses(*b))
     preds = pad_captions(ids) if with_preds else None

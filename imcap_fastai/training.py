@@ -252,8 +252,9 @@ def full_disk_explained(out): # Folder of the run
     "Within: an error for want of space says so, and how to go on"
     try: yield
     except (OSError, RuntimeError) as e:
-        no_space = getattr(e, 'errno', None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or any(o in str(e) for o in ('PytorchStreamWriter', 'inline_container'))
-        if not no_space: raise
+        by_the_system = getattr(e, 'errno', None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        by_pytorch = any(o in str(e) for o in ('PytorchStreamWriter', 'inline_container'))
+        if not by_the_system and not by_pytorch: raise
         free = shutil.disk_usage(out).free/1e6
         raise CaptionError(f"nothing more can be written to {out} ({free:.0f} MB are free there): {e}. Free some space, then go on from the last complete "
                            f"epoch: imcap_train --resume --artifact-dir {out}") from e
