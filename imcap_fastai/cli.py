@@ -12,10 +12,10 @@ from .options import DEFAULTS, OPTIONS, READING, load_recipe, recipe_names
 
 # %% auto #0
 __all__ = ['TRAIN_HELP', 'TRAIN_EXAMPLES', 'CAPTION_HELP', 'CAPTION_EXAMPLES', 'IMAGE_TYPES', 'EVAL_HELP', 'EVAL_EXAMPLES',
-           'RESIZE_HELP', 'add_options', 'given_options', 'check_output', 'run_command', 'train_parser', 'check_train',
-           'train', 'train_cmd', 'check_model', 'caption_parser', 'find_images', 'write_captions', 'check_caption',
-           'caption', 'caption_cmd', 'eval_parser', 'check_eval', 'evaluate_model', 'eval_cmd', 'resize_parser',
-           'check_resize', 'resize', 'resize_cmd']
+           'RESIZE_HELP', 'RESIZE_EXAMPLES', 'add_options', 'given_options', 'check_output', 'run_command',
+           'train_parser', 'check_train', 'train', 'train_cmd', 'check_model', 'caption_parser', 'find_images',
+           'write_captions', 'check_caption', 'caption', 'caption_cmd', 'eval_parser', 'check_eval', 'evaluate_model',
+           'eval_cmd', 'resize_parser', 'check_resize', 'resize', 'resize_cmd']
 
 # %% ../nbs/60_cli.ipynb #b6c3fe3813
 def _hyphens(arg): # One word of the command line
@@ -49,7 +49,8 @@ def _number(kind, any=False): # int or float; of any size (its range is checked 
         if any and text.lower() == 'none': return None
         try: v = kind(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not {'a whole number' if kind is int else 'a number'}") from None
+            meant = 'a whole number' if kind is int else 'a number'
+            raise argparse.ArgumentTypeError(f"{text!r} is not {meant}") from None
         if v <= 0 and not any: raise argparse.ArgumentTypeError(f"{text} must be more than 0")
         return v
     return parse
@@ -93,7 +94,12 @@ def check_output(fname, example):
 
 def _no_work(a): "Nothing to check"
 
-def run_command(parser, work, args=None, check=_no_work)->int: # A parser, functions of the parsed options, words of the command line
+def run_command(
+    parser,        # Of the command's options
+    work,          # Function of the parsed options that does it
+    args=None,     # Words of the command line (default: those of this process)
+    check=_no_work # Function of the parsed options that needs no library
+)->int:
     "Parse, check, import the libraries, work; returns the exit code"
     a = parser.parse_args(args)
     warnings.showwarning = lambda m, *args, **kwargs: print(f'note: {m}', file=sys.stderr)
@@ -243,7 +249,8 @@ def _images_at(name, recursive)->list: # What the user typed once
 def find_images(names, recursive=False)->list: # What the user typed
     "Files named by paths, folders and patterns, each once, in order; names that match nothing are an error"
     found = {n: _images_at(n, recursive) for n in names}
-    none = [f"{n} ({'no images in this folder' if Path(n).is_dir() else 'no such file'})" for n,files in found.items() if not files]
+    why = lambda n: 'no images in this folder' if Path(n).is_dir() else 'no such file'
+    none = [f"{n} ({why(n)})" for n,files in found.items() if not files]
     if none: raise CaptionError(f"nothing to caption at: {', '.join(none)}")
     return list(dict.fromkeys(f for files in found.values() for f in files))
 
@@ -328,7 +335,8 @@ def evaluate_model(a): # Parsed options
     train = [c for caps in df['captions'][df['split'] == 'train'] for c in caps]
     df = df[df['split'] == a.split].reset_index(drop=True)
     if not len(df): raise CaptionError(f"{a.data} has no images with split {a.split!r}: choose another --split, or --valid-pct")
-    card = cap.learn.score_card(df, a.beam_sizes, getattr(a, 'tokenizer', 'ptb'), not a.no_meteor, train or None, **_search(a, _SEARCH))
+    card = cap.learn.score_card(df, a.beam_sizes, getattr(a, 'tokenizer', 'ptb'), not a.no_meteor, train or None,
+                                **_search(a, _SEARCH))
     print(card)
     if a.out: card.save(a.out)
     if a.report: print(f'wrote {card.report(a.report)}')
@@ -339,10 +347,14 @@ def eval_cmd(args=None):
     return run_command(eval_parser(), evaluate_model, args, check_eval)
 
 # %% ../nbs/60_cli.ipynb #6ec82f40
-RESIZE_HELP = """Shrink all images of a folder tree, in parallel. What is done already is skipped, so it can be interrupted and started again."""
+RESIZE_HELP = """Shrink all images of a folder tree, in parallel.
+
+What is done already is skipped, so it can be interrupted and started again."""
+RESIZE_EXAMPLES = """example:
+  imcap_resize coco/train2014 coco256/train2014 --max-size 256"""
 
 def resize_parser():
-    p = _Parser(prog='imcap_resize', description=RESIZE_HELP, epilog='example:\n  imcap_resize coco/train2014 coco256/train2014 --max-size 256')
+    p = _Parser(prog='imcap_resize', description=RESIZE_HELP, epilog=RESIZE_EXAMPLES)
     p.add_argument('src', help='folder of images')
     p.add_argument('dest', help='folder to write, with the same names below it')
     p.add_argument('--max-size', type=_WHOLE, default=256, metavar='N', help='longest side in pixels (%(default)s)')

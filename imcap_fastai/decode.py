@@ -59,9 +59,11 @@ def _ban_repeats(lp, said, n): # `(rows, V)`; word ids said so far `(rows, t)`; 
 
 # %% ../nbs/20_decode.ipynb #1ac285ec
 def _check(beam_size, max_len, min_len, n_best, length_penalty=0., no_repeat_ngram_size=0):
-    whole = dict(beam_size=beam_size, max_len=max_len, min_len=min_len, n_best=n_best, no_repeat_ngram_size=no_repeat_ngram_size)
+    whole = dict(beam_size=beam_size, max_len=max_len, min_len=min_len, n_best=n_best,
+                 no_repeat_ngram_size=no_repeat_ngram_size)
     for name, v in whole.items():
-        if not isinstance(v, Integral) or isinstance(v, bool): raise CaptionError(f"{name} must be a whole number, got {v!r}")
+        if not isinstance(v, Integral) or isinstance(v, bool):
+            raise CaptionError(f"{name} must be a whole number, got {v!r}")
     if not isinstance(length_penalty, Real) or not math.isfinite(length_penalty):
         raise CaptionError(f"length_penalty must be a number, got {length_penalty}")
     if beam_size < 1 or max_len < 1: raise CaptionError(f"beam_size and max_len must be at least 1, got {beam_size} and {max_len}")
@@ -84,8 +86,9 @@ def _nucleus(lp, top_k, top_p): # Log-probabilities `(rows, V)`
     if top_k: lp = lp.masked_fill(lp < lp.topk(min(top_k, lp.shape[1]))[0][:, -1:], -torch.inf)
     if top_p is None or top_p == 1: return lp
     ranked, order = lp.softmax(-1).sort(descending=True, stable=True)
-    before = ranked.cumsum(-1) - ranked                                     # the likeliest word has nothing before it, and always stays
-    return lp.masked_fill((before >= top_p).gather(1, order.argsort(1)), -torch.inf) # ranks -> words
+    before = ranked.cumsum(-1) - ranked                 # the likeliest word has nothing before it, and always stays
+    too_rare = (before >= top_p).gather(1, order.argsort(1)) # ranks -> words
+    return lp.masked_fill(too_rare, -torch.inf)
 
 def _draw(lp, u, temperature, top_k, top_p): # Log-probabilities `(rows, V)`, numbers from [0, 1) `(rows,)`
     "Next word of each row: the first at which the cumulated probability exceeds `u`"
@@ -256,7 +259,7 @@ def beam_search(
         if len(go) < len(over):
             beam.keep(go)
             state, token = state.keep(go), token[go]
-            said = said.unflatten(0, (-1, k))[go].flatten(0, 1)                      # (b·k, t) -> (b, k, t) -> (b', k, t) -> (b'·k, t)
+            said = said.unflatten(0, (-1, k))[go].flatten(0, 1)  # (b·k, t) -> (b, k, t) -> (b', k, t) -> (b'·k, t)
         tokens = token.flatten() # (b, k) -> (b·k,)
     return _harvest(beam, n_best)
 
@@ -278,11 +281,11 @@ def search(
 )->list:                        # `B` lists of up to `n_best` `Hypothesis`, best first
     "Beam search; or `n_best` random draws if `temperature`, `top_k` or `top_p` is given"
     common = dict(max_len=max_len, min_len=min_len, no_repeat_ngram_size=no_repeat_ngram_size, allow_unk=allow_unk)
-    _check(max(beam_size, n_best), max_len, min_len, n_best, length_penalty, no_repeat_ngram_size)
     if is_sampling(dict(temperature=temperature, top_k=top_k, top_p=top_p)):
-        return sample(decoder, feats, temperature=1. if temperature is None else temperature, top_k=top_k, top_p=top_p, n=n_best,
-                      seed=seed, **common)
-    return beam_search(decoder, feats, max(beam_size, n_best), length_penalty=length_penalty, n_best=n_best, **common)
+        temperature = 1. if temperature is None else temperature
+        return sample(decoder, feats, temperature=temperature, top_k=top_k, top_p=top_p, n=n_best, seed=seed, **common)
+    k = max(beam_size, n_best)
+    return beam_search(decoder, feats, k, length_penalty=length_penalty, n_best=n_best, **common)
 
 def is_sampling(opts:dict)->bool: # Options of `search`
     "Do these options ask for random draws?"
@@ -292,14 +295,17 @@ def search_options(
     opts:dict,          # Options of `search`, as somebody gave them
     defaults:dict=None  # What holds for those not given
 )->dict:                # All options that are not None
-    "Check the names, and what excludes each other; whoever asks for draws means no beam, and the other way round"
+    "Check the names, and what excludes each other: whoever asks for draws means no beam, and the reverse"
     known = list(inspect.signature(search).parameters)[2:]
     for k in opts:
         if k not in known: raise CaptionError(f"there is no search option {k!r}. {did_you_mean(k, known)}")
     given = {k: v for k,v in opts.items() if v is not None}
     if is_sampling(given):
         for k, plain in dict(beam_size=1, length_penalty=0).items():
-            if given.get(k, plain) != plain: raise CaptionError(f"{k}={given[k]} belongs to beam search, but temperature, top_k and top_p ask "
-                                                              "for random draws: give one or the other")
-    idle = ('beam_size', 'length_penalty') if is_sampling(given) else ('temperature', 'top_k', 'top_p', 'seed') if 'beam_size' in given else ()
+            if given.get(k, plain) == plain: continue
+            raise CaptionError(f"{k}={given[k]} belongs to beam search, but temperature, top_k and top_p ask for random draws: "
+                               "give one or the other")
+    idle = ()
+    if 'beam_size' in given: idle = ('temperature', 'top_k', 'top_p', 'seed')
+    if is_sampling(given): idle = ('beam_size', 'length_penalty')
     return {**{k: v for k,v in (defaults or {}).items() if k not in idle}, **given}

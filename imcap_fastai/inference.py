@@ -22,7 +22,7 @@ from .core import CaptionError, SPECIALS, Vocab, show_progress
 from .tensors import best_device
 from .shapes import random_scene
 from .text import CaptionTokenizer
-from .data.sources import open_image
+from .data.sources import image_list, open_image
 from .data.block import ResizeCenter, ResizeRandomCrop, caption_block
 from .decode import is_sampling, search_options
 from .learner import Caption, CaptionLearner, NOTE, caption_learner, library_versions
@@ -74,8 +74,9 @@ class Captioner:
         return res if many else res[0]
 
     def captions(self, images, beam_size:int=None, bs:int=16, progress=False, on_error=None, **kwargs)->list:
-        "Caption many images in batches; with `on_error(image, exception)` a bad one gives None and the others go on"
-        res, images = [None]*len(images), list(images)
+        "Caption many images, or those of a folder; with `on_error(image, exception)` a bad one gives None and the others go on"
+        images = image_list(images) if isinstance(images, (str, Path)) else list(images)
+        res = [None]*len(images)
         opts = search_options({'beam_size': beam_size, **kwargs}, self.decoding)
         kwargs = {'n_best': 1 if is_sampling(opts) else opts['beam_size'], 'beam_size': beam_size, **kwargs}
         starts = range(0, len(images), bs)

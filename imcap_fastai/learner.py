@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['to_caption', 'caption_splitter', 'set_embeddings', 'keep_modes', 'evaluating', 'keep_rng', 'fit_for_captions',
-           'bound_argument', 'CaptionLearner', 'plot_top_losses', 'show_results', 'library_versions', 'caption_learner']
+           'CaptionLearner', 'plot_top_losses', 'show_results', 'library_versions', 'caption_learner']
 
 # %% ../nbs/40_learner.ipynb #b31c704a98
 import inspect, os, re, warnings
@@ -103,33 +103,35 @@ def keep_rng():
     with torch.random.fork_rng(devices=[]): yield
 
 # %% ../nbs/40_learner.ipynb #439ec5d8f4
-_FOR_LANGUAGE_MODELS = ("belongs to fastai's AWD-LSTM language models; a captioner's decoder starts afresh with each image. Regularise it with "
-                        "decoder_kwargs=dict(dropout=..., embed_drop=...) and wd")
+_FOR_LANGUAGE_MODELS = ("belongs to fastai's AWD-LSTM language models; a captioner's decoder starts afresh with each image. "
+                        "Regularise it with decoder_kwargs=dict(dropout=..., embed_drop=...) and wd")
 _NO_MEANING = {
-    'MixHandler': "mixes two items and their labels, and captions cannot be mixed. Use transforms of the images (batch_tfms=aug_transforms()), "
-                  "n_caps or label_smoothing",
+    'MixHandler': "mixes two items and their labels, and captions cannot be mixed. Use transforms of the images "
+                  "(batch_tfms=aug_transforms()), n_caps or label_smoothing",
     'RNNCallback': _FOR_LANGUAGE_MODELS,
     'RNNRegularizer': _FOR_LANGUAGE_MODELS,
     'ModelResetter': _FOR_LANGUAGE_MODELS,
-    'ModelToHalf': "turns all of a model to half precision, and attention needs more. Use learn.to_fp16() or learn.to_bf16()",
-    'NonNativeMixedPrecision': "is fastai's mixed precision from before PyTorch had its own. Use learn.to_fp16() or learn.to_bf16()",
+    'ModelToHalf': "turns all of a model to half precision, and attention needs more. Use learn.to_fp16() or to_bf16()",
+    'NonNativeMixedPrecision': "is older than PyTorch's own mixed precision. Use learn.to_fp16() or learn.to_bf16()",
     **dict.fromkeys(('GANTrainer', 'FixedGANSwitcher', 'AdaptiveGANSwitcher', 'GANDiscriminativeLR'),
                     "trains a generator against a critic, and a captioner has neither. Use learn.fit_one_cycle")}
 _SWITCHED_OFF = dict(TensorBoardCallback=('trace_model', 'log_preds'), WandbCallback=('log_preds',))
 
 def fit_for_captions(cb): # A callback or its class
-    "The callback, if it means something for a captioner; what it cannot do here is switched off with a warning"
+    "The callback, if it means something for a captioner; what it cannot do is switched off with a warning"
     if isinstance(cb, type): cb = cb()
     for name in (c.__name__ for c in type(cb).__mro__):
         if name in _NO_MEANING: raise CaptionError(f"{type(cb).__name__} {_NO_MEANING[name]}")
     if getattr(cb, 'with_loss', False) and type(cb).__name__ == 'GatherPredsCallback':
-        raise CaptionError("GatherPredsCallback cannot gather the losses of captions of different lengths. Use learn.get_preds(with_loss=True)")
+        raise CaptionError("GatherPredsCallback cannot gather the losses of captions of different lengths. "
+                           "Use learn.get_preds(with_loss=True)")
     on = [o for o in _SWITCHED_OFF.get(type(cb).__name__, ()) if getattr(cb, o)]
     for option in on: setattr(cb, option, False)
-    if on: warnings.warn(f"{type(cb).__name__}: {' and '.join(on)} switched off, as they are made for classifiers; learn.show_results() shows captions")
+    if on: warnings.warn(f"{type(cb).__name__}: {' and '.join(on)} switched off, as they are made for classifiers; "
+                         "learn.show_results() shows captions")
     return cb
 
-def bound_argument(f, name, *args, **kwargs):
+def _argument(f, name, *args, **kwargs):
     "What `f(*args, **kwargs)` would get as its argument `name`"
     return inspect.signature(f).bind(*args, **kwargs).arguments.get(name)
 
@@ -150,15 +152,16 @@ class CaptionLearner(Learner):
         train = self.dls.train
         if len(train) > 0: return
         n = len(train.dataset)
-        if n == 0: raise CaptionError("there are no training images: a learner that was loaded from an export has none; give it some (learn.dls = ...)")
-        raise CaptionError(f"no batch is left to train on: bs={train.bs} is more than the {n} training images, and drop_last=True drops "
-                           f"the last short batch. Give a bs of at most {n}, or leave drop_last out")
+        if n == 0: raise CaptionError("there are no training images: a learner that was loaded from an export has none; "
+                                      "give it some (learn.dls = ...)")
+        raise CaptionError(f"no batch is left to train on: bs={train.bs} is more than the {n} training images, and drop_last=True "
+                           f"drops the last short batch. Give a bs of at most {n}, or leave drop_last out")
 
     @delegates(Learner.fit)
     def fit(self, n_epoch, *args, **kwargs):
         "fastai's `fit`. Whatever ends it, an interruption too, the loaders give images again"
         self._check_steps()
-        self._check_callbacks(bound_argument(super().fit, 'cbs', n_epoch, *args, **kwargs))
+        self._check_callbacks(_argument(super().fit, 'cbs', n_epoch, *args, **kwargs))
         try: super().fit(n_epoch, *args, **kwargs)
         except BaseException:
             self._end_cleanup()
@@ -173,16 +176,17 @@ class CaptionLearner(Learner):
     def _check_callbacks(self, cbs): # Those given to a fit
         "Refuse what has no meaning before anything is added, and a tracker of a value that nobody measures"
         cbs = [*self.cbs, *(fit_for_captions(cb) for cb in L(cbs))]
-        if any(getattr(cb, 'log_model', False) for cb in cbs) and not any(isinstance(cb, SaveModelCallback) for cb in cbs):
-            raise CaptionError("WandbCallback(log_model=True) logs what SaveModelCallback saves: add SaveModelCallback(monitor='bleu4'), "
-                               "or leave log_model out")
+        saving = any(isinstance(cb, SaveModelCallback) for cb in cbs)
+        if not saving and any(getattr(cb, 'log_model', False) for cb in cbs):
+            raise CaptionError("WandbCallback(log_model=True) logs what SaveModelCallback saves: "
+                               "add SaveModelCallback(monitor='bleu4'), or leave log_model out")
         metrics = [m.name for m in self.metrics]
         known = [*metrics, *(f'{split}_{n}' for split in ('train', 'valid') for n in ('loss', *metrics))]
         for cb in cbs:
             if not isinstance(cb, TrackerCallback) or cb.monitor in known: continue
             remedy = dict(bleu='Bleu()', cider='Cider()', top='TopKAccuracy()').get(re.sub(r'\d.*', '', cb.monitor))
             remedy = f"measure it: metrics=[{remedy}]" if remedy else did_you_mean(cb.monitor, known)
-            raise CaptionError(f"{type(cb).__name__} watches {cb.monitor!r}, which this learner does not measure; {remedy}")
+            raise CaptionError(f"{type(cb).__name__} watches {cb.monitor!r}, which nothing measures here; {remedy}")
 
     @delegates(Learner.lr_find)
     def lr_find(self, *args, **kwargs):
@@ -245,7 +249,7 @@ class CaptionLearner(Learner):
         beam_size:int=None,# 1 is greedy (default: that of `decoding`, 3)
         bs:int=None,      # Images a batch
         progress=True,    # Show a progress bar
-        **kwargs          # `max_len`, `n_best`, `no_repeat_ngram_size`, `temperature` and other options of `search` (default: those of `decoding`)
+        **kwargs          # Other options of `search`, such as `n_best` or `temperature` (default: those of `decoding`)
     )->list:              # One `Caption` per image, in their order
         "Caption many images"
         search_options({'beam_size': beam_size, **kwargs})
@@ -281,9 +285,11 @@ def get_preds(self:CaptionLearner,
     **kwargs             # Other options of `search`
 )->tuple:
     "Generated word ids `(n, T)` and the true ones `(n, N, T)` (None for a test set), and what else is asked for"
-    if act is not None: raise CaptionError("act has no meaning here: predictions are word ids. learn.captions() has the probability of each word")
-    if cbs: raise CaptionError("get_preds runs no callbacks, since captions are searched. Use learn.validate(cbs=...), or "
-                               "learn.captions(temperature=1.) for draws")
+    if act is not None:
+        raise CaptionError("act has no meaning here: predictions are word ids. learn.captions() has the probability of each word")
+    if cbs:
+        raise CaptionError("get_preds runs no callbacks, since captions are searched. Use learn.validate(cbs=...), or "
+                           "learn.captions(temperature=1.) for draws")
     search_options({'beam_size': beam_size, **kwargs})
     if isinstance(dl, (list, tuple)): return self._pass_through(dl)
     if dl is None: dl = self.dls[ds_idx]
@@ -306,7 +312,8 @@ def get_preds(self:CaptionLearner,
 
 @patch
 def _batch_losses(self:CaptionLearner, x, caps=None): # A batch of images with captions -> `(B,)` on the CPU
-    if caps is None: raise CaptionError("with_loss needs captions to compare with: a loader made by learn.dls.test_dl(table, with_labels=True)")
+    if caps is None:
+        raise CaptionError("with_loss needs captions to compare with: a loader made by learn.dls.test_dl(table, with_labels=True)")
     with evaluating(self.model): return image_losses(self.model(x, caps)[0], caps).cpu()
 
 @patch
@@ -418,7 +425,8 @@ def caption_learner(
     if word_vecs is not None:
         if not hasattr(word_vecs, 'weight'): word_vecs = load_vectors(word_vecs, vocab)
         opts.setdefault('embed_dim', word_vecs.weight.shape[1])
-    model = create_caption_model(arch, decoder, len(vocab), weights=weights, cut=cut, grid=grid, stem=stem, seq_length=seq_length, **opts)
+    model = create_caption_model(arch, decoder, len(vocab), weights=weights, cut=cut, grid=grid, stem=stem,
+                                 seq_length=seq_length, **opts)
     if word_vecs is not None: set_embeddings(model.decoder, word_vecs, freeze_embed)
     _add_norm(dls, model.encoder.stats)
     most = model.decoder.max_len
