@@ -104,7 +104,8 @@ class Checkpoint(Callback):
     def _tracked(self, c): # Best value so far and epochs without a better one, this epoch counted; early stopping has not counted it yet
         if not isinstance(c, EarlyStoppingCallback): return float(c.best), getattr(c, 'wait', 0)
         val = self.recorder.values[-1][c.idx]
-        return (float(val), 0) if c.comp(val - c.min_delta, c.best) else (float(c.best), c.wait + 1)
+        better = getattr(c, 'nothing_yet', False) or c.comp(val - c.min_delta, c.best)
+        return (float(val), 0) if better else (float(c.best), c.wait + 1)
 
 # %% ../nbs/32_callback.ipynb #05037c98f3
 class Restore(Callback):

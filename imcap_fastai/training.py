@@ -32,8 +32,9 @@ from .options import ALL_OPTIONS, DEFAULTS, READING, check_range, load_recipe, r
 from . import evaluate # adds `learn.evaluate`
 
 # %% auto #0
-__all__ = ['image_tfms', 'batch_images', 'make_dls', 'make_learner', 'rate_factors', 'fit_schedule', 'LineLogger', 'line_logger',
-           'full_disk_explained', 'write_results', 'read_data', 'train_captioner', 'run_config']
+__all__ = ['image_tfms', 'batch_images', 'make_dls', 'make_learner', 'rate_factors', 'fit_schedule', 'BestBleu', 'StopOnBleu',
+           'LineLogger', 'line_logger', 'full_disk_explained', 'write_results', 'read_data', 'train_captioner',
+           'run_config']
 
 # %% ../nbs/55_training.ipynb #ba7f5c4832
 _DECODER = 'size embed_dim hidden_dim attn_dim ff_dim enc_heads dec_heads layers pre_norm dropout out_drop embed_drop'.split()
@@ -166,6 +167,24 @@ def trackers(a, out:Path)->list: # Options, artifact folder
     if wandb.run is None: wandb.init(project='imcap_fastai', name=out.name, dir=str(out), config=vars(a), mode=mode)
     return [WandbCallback(log_preds=False, log_model=False)]
 
+# %% ../nbs/55_training.ipynb #44d0aae7
+class _WaitForBleu:
+    "A tracker that does not compare values below a hundredth of a point"
+    @property
+    def nothing_yet(self): return self.best < .01
+
+    def after_epoch(self):
+        if self.nothing_yet: self.best = -np.inf
+        super().after_epoch()
+
+class BestBleu(_WaitForBleu, SaveModelCallback):
+    "Keep the epoch with the best value"
+    name = 'save_model'
+
+class StopOnBleu(_WaitForBleu, EarlyStoppingCallback):
+    "Stop after `patience` epochs without a better value"
+    name = 'early_stopping'
+
 # %% ../nbs/55_training.ipynb #47aa6c6431
 def stages(a)->list: # Options
     "(name, epochs, rates, schedule, batch size as the options count it) of each stage that is to run"
@@ -178,7 +197,7 @@ def stages(a)->list: # Options
 
 def run_stages(a, learn, df, out, resume=None): # Options, learner, tidy table, folder, checkpoint to go on from
     "Train the stages; returns what happened in each"
-    best, track, vocab = SaveModelCallback(monitor='bleu4', fname='best', reset_on_fit=False), trackers(a, out), learn.num.vocab
+    best, track, vocab = BestBleu(monitor='bleu4', fname='best', reset_on_fit=False), trackers(a, out), learn.num.vocab
     report = json.loads((out/'scores.json').read_text()) if resume and (out/'scores.json').is_file() else []
     if resume: best.best = resume['best']['save_model'][0]
     for name,epochs,lr,schedule,bs in stages(a):
@@ -188,7 +207,7 @@ def run_stages(a, learn, df, out, resume=None): # Options, learner, tidy table, 
         learn.freeze() if name == 'frozen' else learn.unfreeze()
         if any(r['stage'] == name for r in report): learn.load('best', with_opt=False); continue # done before the interruption
         ckpt, learn.first_epoch = Checkpoint(out/'last.pth', stage=name), 0
-        stop = [EarlyStoppingCallback(monitor='bleu4', patience=a.patience)] if a.patience else []
+        stop = [StopOnBleu(monitor='bleu4', patience=a.patience)] if a.patience else []
         cbs = [best, *stop, ckpt, CSVLogger(fname='history.csv', append=True), *track]
         if resume and resume['meta']['stage'] == name: cbs.append(_restore(a, learn, resume, epochs))
         if learn.first_epoch < epochs:

@@ -51,3 +51,28 @@ def test_epochs_have_whole_ticks(n):
         low, high = ax.get_xlim()
         ticks = [t for t in ax.get_xticks() if low <= t <= high]
         assert ticks and all(float(t).is_integer() for t in ticks)
+
+
+def test_trackers_wait_for_a_bleu_to_speak_of(make_learner):
+    "Without one 4-gram matched the scorer's BLEU-4 is noise; the first epoch must not win by it"
+    from fastai.learner import Metric
+    from imcap_fastai.training import BestBleu, StopOnBleu
+    values = [5e-6, 1e-8, 0., 1e-7, 2., 1.9, 1.8, 1.7, 9.]
+
+    class Scripted(Metric):
+        name = 'bleu4'
+
+        def reset(self): pass
+
+        def accumulate(self, learn): self.now = values[learn.epoch]
+
+        @property
+        def value(self): return self.now
+
+    learn = make_learner(metrics=Scripted())
+    best = BestBleu(monitor='bleu4', fname='best')
+    saved = []
+    best._save = lambda name: saved.append(learn.epoch) or learn.save(name)
+    learn.fit(len(values), 1e-12, cbs=[best, StopOnBleu(monitor='bleu4', patience=3)])
+    assert len(learn.recorder.values) == 8
+    assert saved == [0, 1, 2, 3, 4]
