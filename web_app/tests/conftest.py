@@ -5,10 +5,9 @@ from random import Random
 
 import pytest
 
-from imcap_fastai.core import EOS_IDX, UNK_IDX
-
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
+sys.path.append(str(ROOT/'tests'))
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 TEXTS = ['a large red circle above one black square', 'two green triangles on the right',
@@ -25,53 +24,9 @@ def scenes(tmp_path_factory):
     df['captions'] = [[text] for text in TEXTS]
     return df
 
-def write_captions(learn, images, texts):
-    """Make the captioner say `texts[i]` of `images[i]`, by construction: nothing is trained.
-
-    The LSTM forgets at once, so its hidden state depends on the image and the word before alone. Of these states there
-    are fewer than hidden units, so the last layer can be solved for: after a word of the caption the next one gets 8,
-    after any other word the end gets 3, and everything else a seeded random number below 1. No word may come twice
-    in a caption. The margins are the same on every machine, whatever its rounding.
-    """
-    import pandas as pd, torch
-    decoder = learn.model.eval().decoder
-    n_words, n_hidden = decoder.embed.weight.shape[0], decoder.out.in_features
-    table = pd.DataFrame(dict(image=images, captions=[[text] for text in texts]))
-    x = learn.dls.test_dl(table, bs=len(table)).one_batch()[0]
-    with torch.no_grad():
-        feats = learn.model.encoder(x)
-        mean = feats.as_subclass(torch.Tensor).mean(1)  # (n_images, D)
-        gate_and_recurrent = slice(decoder.splits[0], None)
-        decoder.h_proj.weight[gate_and_recurrent] = 0
-        decoder.h_proj.bias[gate_and_recurrent] = 0
-        decoder.h_proj.bias[-3*n_hidden:-2*n_hidden] = -30  # the forget gate is closed
-        decoder.embed.weight.normal_()
-        decoder.x_proj.weight.normal_(std=1.5/decoder.embed.embedding_dim**.5)
-        decoder.z_proj.weight.normal_()
-        context = .5*decoder.z_proj(mean)                   # the gate of the context is half open
-        decoder.z_proj.weight.mul_(1/context.std(0).mean())
-        decoder.x_proj.bias.copy_(-.5*decoder.z_proj(mean.mean(0)))
-
-        # the state of each image after each word, and the logits wanted there
-        words = torch.arange(n_words)
-        state = decoder.init_state(feats)
-        hidden = torch.stack([decoder.step(words[i].expand(len(images)), state)[1]['h'] for i in words])
-        wanted = torch.rand(n_words, len(images), n_words, generator=torch.Generator().manual_seed(0))
-        wanted[..., EOS_IDX] = 3
-        for i, text in enumerate(texts):
-            ids = learn.num.ids(text)
-            assert len(set(ids)) == len(ids) and UNK_IDX not in ids, text
-            for word, following in zip(ids, ids[1:]):
-                wanted[word, i, EOS_IDX] = 0
-                wanted[word, i, following] = 8
-        hidden, wanted = hidden.flatten(0, 1).double(), wanted.flatten(0, 1).double()
-        assert len(hidden) <= n_hidden, f'{len(hidden)} states need as many hidden units'
-        decoder.out.weight.copy_((torch.linalg.pinv(hidden) @ wanted).T)
-        decoder.out.bias.zero_()
-    return learn
-
 @pytest.fixture(scope='session')
 def learn(scenes, tmp_path_factory):
+    from made import write_captions
     from fastai.vision.all import Resize, ResizeMethod, set_seed
     from imcap_fastai.data.block import CaptionDataLoaders
     from imcap_fastai.learner import caption_learner
