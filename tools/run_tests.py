@@ -211,13 +211,13 @@ def step_notebooks(args):
 # ---- pytest
 
 def step_pytest(args):
-    "pytest on tests and web_app/tests"
+    "pytest on tests and web_app/tests, a file to each worker"
     folders = [d for d in ('tests', 'web_app/tests') if any((ROOT/d).rglob('test_*.py'))]
     if not folders: return 0, []
     with tempfile.TemporaryDirectory() as tmp:
         xml = Path(tmp)/'report.xml'
-        res = subprocess.run([sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', '--durations=5',
-                              f'--junitxml={xml}', *folders],
+        res = subprocess.run([sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', '--durations=5', '--disable-warnings',
+                              '-rfE', '-n', str(args.workers), '--dist', 'loadfile', f'--junitxml={xml}', *folders],
                              cwd=ROOT, env=os.environ | threads() | ({'SLOW': '1'} if 'slow' in args.flags else {}), text=True, errors='replace',
                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if not xml.exists(): return 0, [f'pytest did not run:\n{res.stdout[-6000:]}']
