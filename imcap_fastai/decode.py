@@ -93,7 +93,8 @@ def _nucleus(lp, top_k, top_p): # Log-probabilities `(rows, V)`
 def _draw(lp, u, temperature, top_k, top_p): # Log-probabilities `(rows, V)`, numbers from [0, 1) `(rows,)`
     "Next word of each row: the first at which the cumulated probability exceeds `u`"
     if temperature == 0: return lp.argmax(-1)
-    cumulated = _nucleus(lp / temperature, top_k, top_p).softmax(-1).double().cumsum(-1)
+    scaled = (lp - lp.amax(-1, keepdim=True)).double() / temperature # however low the temperature, the likeliest word stays at 0
+    cumulated = _nucleus(scaled, top_k, top_p).softmax(-1).cumsum(-1)
     return torch.searchsorted(cumulated, u[:, None].to(cumulated) * cumulated[:, -1:], right=True)[:, 0]
 
 class _Noise:

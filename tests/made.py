@@ -1,9 +1,11 @@
-"""Captioners whose answers follow from their weights: made, not trained.
+"""Captioners whose answers follow from their weights: made, not trained; and files of images.
 
 No test may rest on what a training converges to, for that differs between machines. So the weights of a small
 `'sat'` captioner are written down here: the last layer is solved for in closed form, with margins so wide that no
 rounding matters. Tests and notebooks use them: `sys.path.append('../tests')`, `from made import write_captions`.
 """
+import io
+
 import pandas as pd
 import torch
 from imcap_fastai.core import EOS_IDX, UNK_IDX
@@ -128,3 +130,10 @@ def write_language(learn, texts):
     _multiply(decoder)
     _solve(decoder, _hidden_states(decoder, torch.zeros(1, decoder.init_c.in_features)), wanted)
     return learn
+
+
+def encoded(img, fmt='PNG', **kwargs):
+    "The bytes of a PIL image in a file format"
+    out = io.BytesIO()
+    img.save(out, fmt, **kwargs)
+    return out.getvalue()

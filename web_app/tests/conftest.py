@@ -1,5 +1,5 @@
 """A small real captioner that knows ten drawn scenes by construction, and a server with it."""
-import io, os, socket, subprocess, sys, threading, time, urllib.request
+import os, socket, subprocess, sys, threading, time, urllib.request
 from pathlib import Path
 from random import Random
 
@@ -98,7 +98,3 @@ def process(folder):
     for p in started:
         if p.poll() is None: p.kill()
         p.communicate()
-
-def encoded(img, fmt='PNG', **kwargs): # A PIL image -> bytes
-    out = io.BytesIO(); img.save(out, fmt, **kwargs)
-    return out.getvalue()

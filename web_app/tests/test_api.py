@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx, numpy as np, pytest, torch
 from PIL import Image
 
-from conftest import encoded
+from made import encoded
 
 @pytest.fixture(scope='module')
 def client(server):

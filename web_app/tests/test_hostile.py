@@ -7,7 +7,7 @@ from PIL import Image
 from schemathesis.checks import load_all_checks
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
-from conftest import encoded
+from made import encoded
 
 N = 10_000 if os.environ.get('SLOW') else 300 # mutated images
 
