@@ -4,7 +4,7 @@
 
 # %% ../nbs/60_cli.ipynb #bfb066d6c2
 from __future__ import annotations
-import argparse, csv, glob, json, os, sys, time, warnings
+import argparse, csv, glob, json, os, sys, warnings
 from pathlib import Path
 from .startup import start
 from .core import CaptionError, did_you_mean

@@ -169,7 +169,12 @@ def step_docs(args):
 PRELOAD = ['torch', 'torchvision', 'fastai.vision.all', 'nbdev.test', 'pandas', 'matplotlib.pyplot', 'spacy']
 CTX = multiprocessing.get_context('forkserver')
 
-def threads(): return {k:'1' for k in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS')}
+THREADS = ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS')
+
+def threads():
+    "One thread for each process, unless OMP_NUM_THREADS says otherwise: two processes run at a time"
+    n = os.environ.get('OMP_NUM_THREADS', '1')
+    return dict.fromkeys(THREADS, n)
 
 def run_one(f, flags, log):
     "Run one notebook in this process as nbdev_test does, with what it says in the file `log`; exits with 0 if nothing failed"
