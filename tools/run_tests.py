@@ -203,8 +203,9 @@ def step_notebooks(args):
     files, bad, n = [f for f in notebooks() if args.only in str(f.relative_to(ROOT))], [], 0
     os.environ |= threads() | dict(MPLBACKEND='Agg') # before the process is started that all others come from
     CTX.set_forkserver_preload(PRELOAD)
-    with ThreadPoolExecutor(args.workers) as ex: # the later ones train something: longest first
-        for job in as_completed([ex.submit(spawn, f, args) for f in files[::-1]]):
+    files = sorted(files[::-1], key=lambda f: f.stem != '00_startup') # longest first: that one, and the later ones, which train something
+    with ThreadPoolExecutor(args.workers) as ex:
+        for job in as_completed([ex.submit(spawn, f, args) for f in files]):
             f, ok, secs, out = job.result()
             name = f.relative_to(ROOT)
             print(f"   {secs:6.1f} s  {'ok    ' if ok else 'FAILED'}  {name}", flush=True)
