@@ -8,7 +8,7 @@ import argparse, csv, glob, json, os, sys, warnings
 from pathlib import Path
 from .startup import start
 from .core import CaptionError, did_you_mean
-from .options import DEFAULTS, OPTIONS, READING, load_recipe, recipe_names
+from .options import DEFAULTS, OPTIONS, READING, check_new_run, load_recipe, recipe_names
 
 # %% auto #0
 __all__ = ['TRAIN_HELP', 'TRAIN_EXAMPLES', 'CAPTION_HELP', 'CAPTION_EXAMPLES', 'IMAGE_TYPES', 'EVAL_HELP', 'EVAL_EXAMPLES',
@@ -163,8 +163,7 @@ def check_train(a): # Parsed options
     if a.data != 'shapes' and not Path(a.data).expanduser().exists():
         raise CaptionError(f"there is no file or folder {Path(a.data).absolute()}")
     if a.recipe: load_recipe(a.recipe)
-    if (out/'last.pth').exists():
-        raise CaptionError(f"{out} holds a run already: resume it (--resume), or name another folder (--artifact-dir)")
+    check_new_run(out)
     check_output(out/'config.json', 'config.json')
 
 def train(a): # Parsed options

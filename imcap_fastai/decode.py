@@ -34,7 +34,7 @@ class Hypothesis:
 def _next_log_probs(logits, t, min_len, allow_unk, said=None, ngram=0):
     "Log-probabilities `(rows, V)` of the words that may come at step `t` (0 is the first word)"
     lp = logits.float().log_softmax(-1)
-    end = lp[:, EOS_IDX].clone()
+    end = lp[:, EOS_IDX].clone() if ngram else None # before `min_len` takes it out
     lp[:, [PAD_IDX, BOS_IDX] if allow_unk else [PAD_IDX, BOS_IDX, UNK_IDX]] = -torch.inf
     if t < min_len: lp[:, EOS_IDX] = -torch.inf
     if not ngram: return lp
@@ -260,7 +260,7 @@ def beam_search(
         if len(go) < len(over):
             beam.keep(go)
             state, token = state.keep(go), token[go]
-            said = said.unflatten(0, (-1, k))[go].flatten(0, 1)  # (b·k, t) -> (b, k, t) -> (b', k, t) -> (b'·k, t)
+            if no_repeat_ngram_size: said = said.unflatten(0, (-1, k))[go].flatten(0, 1) # (b·k, t) -> (b, k, t) -> (b', k, t) -> (b'·k, t)
         tokens = token.flatten() # (b, k) -> (b·k,)
     return _harvest(beam, n_best)
 

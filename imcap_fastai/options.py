@@ -9,7 +9,7 @@ from pathlib import Path
 from .core import CaptionError, did_you_mean
 
 # %% auto #0
-__all__ = ['recipe_names', 'load_recipe']
+__all__ = ['recipe_names', 'load_recipe', 'check_new_run']
 
 # %% ../nbs/54_options.ipynb #038a7f85
 OPTIONS = dict(
@@ -143,3 +143,9 @@ def check_range(name, v):
     if not (isinstance(v, (int, float)) and low <= v <= high):
         want = f'from {low:g} to {high:g}' if high < 9 else 'at least 0' if low == 0 else 'at least 1' if kind is int else 'more than 0'
         raise CaptionError(f"{name} = {v!r} must be {want}")
+
+# %% ../nbs/54_options.ipynb #6eebcfb6
+def check_new_run(out): # Folder
+    "Raise if a run lies there already"
+    if not (Path(out)/'last.pth').exists(): return
+    raise CaptionError(f"{out} holds a run already: resume it (--resume), or name another folder (--artifact-dir)")

@@ -28,7 +28,7 @@ from .callback import Checkpoint, Restore, load_checkpoint, plot_epochs
 from .learner import caption_learner
 from .interpret import show_captions
 from .inference import export_captioner
-from .options import ALL_OPTIONS, DEFAULTS, READING, check_range, load_recipe, recipe_names
+from .options import ALL_OPTIONS, DEFAULTS, READING, check_new_run, check_range, load_recipe, recipe_names
 from . import evaluate # adds `learn.evaluate`
 
 # %% auto #0
@@ -312,7 +312,7 @@ def _run_options(data, out, recipe, resume, given): # -> options, what to read
         if isinstance(data, pd.DataFrame) and (late := [k for k in READING if k in given]):
             raise CaptionError(f"{', '.join(late)}: this is for reading files, and here is a table already; give its folder or file, or use "
                                "sample_fraction and df_table on the table")
-        if (out/'last.pth').exists(): raise CaptionError(f"{out} holds a run already: resume it (--resume), or name another folder (--artifact-dir)")
+        check_new_run(out)
         return options(recipe, **given), data
     if recipe or given: raise CaptionError(f"a run that is resumed keeps its options; leave out: {', '.join(['recipe']*bool(recipe) + list(given))}")
     conf = run_config(out)
