@@ -1,5 +1,5 @@
 """Every public method of fastai's `Learner` and every callback that fastai ships: each works, or says in one sentence why not and what to use.
-The table in the docs (nbs/40_learner.ipynb) names each of them."""
+The table in the docs (nbs/50_learner.ipynb) names each of them."""
 import importlib
 import inspect
 import json
@@ -220,7 +220,7 @@ def test_wandb_without_a_saved_model_says_so(learn):
 # ---- the table
 
 def test_the_docs_table_names_them_all():
-    cells = json.loads((ROOT/'nbs'/'40_learner.ipynb').read_text())['cells']
+    cells = json.loads((ROOT/'nbs'/'50_learner.ipynb').read_text())['cells']
     table = next(''.join(c['source']) for c in cells if c['cell_type'] == 'markdown' and '| fastai |' in ''.join(c['source']))
     missing = [n for n in [*public(Learner), *CALLBACKS, *ELSEWHERE] if f'`{n}`' not in table]
     assert not missing

@@ -27,7 +27,7 @@ def test_cells_that_need_something(tmp_path):
 def test_the_cells_are_known():
     "The patterns fit the notebooks as they are: those on metrics need Java"
     said = list(run_tests.skipped_cells(run_tests.notebooks(), ['slow'], optional=without_java(True)))
-    assert len(said) == 1 and said[0][0] > 3 and '31_metrics' in said[0][1]
+    assert len(said) == 1 and said[0][0] > 3 and '42_metrics' in said[0][1]
 
 def test_reasons_of_pytest():
     xml = """<testsuites><testsuite>

@@ -18,8 +18,8 @@ from urllib.parse import unquote, urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT/'docs'
-ROOMS = [('Foundations', range(3)), ('Data', range(3, 10)), ('Models', range(10, 20)), ('Decode and metrics', range(20, 32)),
-         ('Learner and insight', range(32, 50)), ('Serving and commands', range(50, 100))] # by the number of the notebook
+ROOMS = [('Foundations', range(10)), ('Models', range(10, 20)), ('Captioning', range(20, 29)), ('Data', range(29, 40)),
+         ('Training', range(40, 51)), ('Insight', range(51, 60)), ('Commands', range(60, 100))] # by the number of the notebook
 PROJECT = {'benchmarks/README.md': 'benchmarks', 'CONTRIBUTING.md': 'contributing', 'CHANGELOG.md': 'changelog'}
 TUTORIALS = 'nbs/tutorials/README.md'
 RESERVED = {'search', 'genindex', 'py-modindex', 'objects', 'nbs'} # names that Sphinx or the pictures take

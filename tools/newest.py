@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT/'tools'
 WHEEL_SOURCES = ['imcap_fastai', 'web_app', 'setup.py', 'settings.ini', 'README.md', 'MANIFEST.in', 'LICENSE']
-NOTEBOOKS = ['40_learner']
+NOTEBOOKS = ['50_learner']
 DEMO_WRITES = ['captioner/captioner.json', 'captioner.pkl', 'captions.png', 'score_card.html']
 OFFLINE = re.compile(r'failed to fetch|request failed|error sending request|dns error|connect|timed out|timeout', re.I)
 PACKAGES = 'fastai', 'fastcore', 'fasttransform', 'plum-dispatch', 'torch', 'numpy', 'pandas', 'pillow', 'spacy'
