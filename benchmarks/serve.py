@@ -16,7 +16,7 @@ import numpy as np, pandas as pd, torch
 from fastai.vision.all import Resize, ResizeMethod
 from PIL import Image
 from imcap_fastai.data.block import CaptionDataLoaders
-from imcap_fastai.inference import Captioner, export_captioner, load_captioner
+from imcap_fastai.captioner import Captioner, export_captioner, load_captioner
 from imcap_fastai.learner import caption_learner
 from imcap_fastai.models.encoder import n_stem
 from .beam import ending_decoder
@@ -145,7 +145,7 @@ def onnx_encoder(enc, size):
 
 def alone(cap, jpegs, batch, args, mm, size):
     "Rows of `caption_each` on prepared images, with parts of the model exchanged"
-    images, model = [cap.prepare(jpegs[i % len(jpegs)]) for i in range(batch)], cap.learn.model
+    images, model = [cap.prepare(jpegs[i % len(jpegs)]) for i in range(batch)], cap.model
     def run(body=None, decoder=None):
         was = model.encoder.body, model.decoder
         if body is not None: model.encoder.body = body

@@ -4,6 +4,8 @@ from .core import *
 from .tensors import *
 from .shapes import *
 from .text import *
+from .images import *
+from .data.tensors import *
 from .data.sources import *
 from .data.samplers import *
 from .data.block import *
@@ -18,6 +20,8 @@ from .models.dotattn import *
 from .models.transformer import *
 from .models.captioner import *
 from .decode import *
+from .files import *
+from .captioner import *
 from .losses import *
 from .page import *
 from .metrics import *
@@ -28,6 +32,5 @@ from .learner import *
 from .interpret import *
 from .evaluate import *
 from .doctor import *
-from .inference import *
 from .options import *
 from .training import *

@@ -22,13 +22,14 @@ from .core import CaptionError, did_you_mean
 
 # %% ../nbs/43_callback.ipynb #a22435dea1
 class TeacherForcing(Callback):
-    "Give the captions to the model; each word fed in is the true one with probability `ratio`"
+    "In training each word fed in is the true one with probability `ratio`, else the model's own"
     order = -5
     def __init__(self,
         ratio=1.,       # Number in [0, 1], or a schedule (a function of the share of `epochs` gone by)
         epochs:int=None # Length of the schedule (default: the whole fit); afterwards its last value stays
     ):
-        if not callable(ratio) and not 0 <= ratio <= 1: raise CaptionError(f"the teacher forcing ratio is a probability, got {ratio}")
+        if not callable(ratio) and not 0 <= ratio <= 1:
+            raise CaptionError(f"the teacher forcing ratio is a probability, got {ratio}")
         store_attr()
 
     @property
@@ -38,11 +39,9 @@ class TeacherForcing(Callback):
         return float(self.ratio(min(gone, 1.)))
 
     def before_batch(self):
-        if not self.yb: return
-        if self.training: self.learn.xb = (self.xb[0], self.yb[0], *([self.current] if self.current < 1 else []))
-        else:
-            model = getattr(self.model, 'module', self.model)
-            with torch.no_grad(): self.learn.xb = (model.encode(self.xb[0]), self.yb[0])
+        if not self.training or len(self.xb) < 2: return
+        ratio = self.current
+        if ratio < 1: self.learn.xb = (*self.xb[:2], ratio)
 
 # %% ../nbs/43_callback.ipynb #f5bf5b7675
 class StopOnNaN(Callback):

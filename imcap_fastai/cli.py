@@ -98,14 +98,15 @@ def run_command(
     parser,        # Of the command's options
     work,          # Function of the parsed options that does it
     args=None,     # Words of the command line (default: those of this process)
-    check=_no_work # Function of the parsed options that needs no library
+    check=_no_work, # Function of the parsed options that needs no library
+    needs='imcap_fastai.captioner' # The module that it works with
 )->int:
     "Parse, check, import the libraries, work; returns the exit code"
     a = parser.parse_args(args)
     warnings.showwarning = lambda m, *args, **kwargs: print(f'note: {m}', file=sys.stderr)
     try:
         check(a)
-        start()
+        start(needs)
         return work(a) or 0
     except CaptionError as e:
         print(f'error: {e}', file=sys.stderr)
@@ -175,7 +176,7 @@ def train(a): # Parsed options
 
 def train_cmd(args=None):
     "Entry point of `imcap_train`"
-    return run_command(train_parser(), train, args, check_train)
+    return run_command(train_parser(), train, args, check_train, 'fastai.vision.all')
 
 # %% ../nbs/62_cli.ipynb #62a52a6eb0
 CAPTION_HELP = """Caption images with an exported captioner.
@@ -201,7 +202,7 @@ def check_model(a): # Parsed options
     if not Path(a.model).exists(): raise CaptionError(f"there is no captioner at {a.model}")
 
 def _load(a):
-    from imcap_fastai.inference import load_captioner
+    from imcap_fastai.captioner import load_captioner
     return load_captioner(a.model, device=a.device, trust=a.trust, sha256=a.sha256)
 
 # %% ../nbs/62_cli.ipynb #afc8f15582
@@ -326,6 +327,7 @@ def check_eval(a): # Parsed options
 
 def evaluate_model(a): # Parsed options
     "What `imcap_eval` does"
+    from imcap_fastai.evaluate import score_captioner
     from imcap_fastai.scorecard import load_card
     from imcap_fastai.training import options, read_data
     other = load_card(a.against) if a.against else None
@@ -334,8 +336,8 @@ def evaluate_model(a): # Parsed options
     train = [c for caps in df['captions'][df['split'] == 'train'] for c in caps]
     df = df[df['split'] == a.split].reset_index(drop=True)
     if not len(df): raise CaptionError(f"{a.data} has no images with split {a.split!r}: choose another --split, or --valid-pct")
-    card = cap.learn.score_card(df, a.beam_sizes, getattr(a, 'tokenizer', 'ptb'), not a.no_meteor, train or None,
-                                **_search(a, _SEARCH))
+    card = score_captioner(cap, df, a.beam_sizes, getattr(a, 'tokenizer', 'ptb'), not a.no_meteor, train or None,
+                           **_search(a, _SEARCH))
     print(card)
     if a.out: card.save(a.out)
     if a.report: print(f'wrote {card.report(a.report)}')
@@ -343,7 +345,7 @@ def evaluate_model(a): # Parsed options
 
 def eval_cmd(args=None):
     "Entry point of `imcap_eval`"
-    return run_command(eval_parser(), evaluate_model, args, check_eval)
+    return run_command(eval_parser(), evaluate_model, args, check_eval, 'fastai.vision.all')
 
 # %% ../nbs/62_cli.ipynb #6ec82f40
 RESIZE_HELP = """Shrink all images of a folder tree, in parallel.
@@ -373,4 +375,4 @@ def resize(a): # Parsed options
 
 def resize_cmd(args=None):
     "Entry point of `imcap_resize`"
-    return run_command(resize_parser(), resize, args, check_resize)
+    return run_command(resize_parser(), resize, args, check_resize, 'imcap_fastai.images')

@@ -9,7 +9,7 @@ __all__ = ['GOAL', 'LEAD', 'OneLine', 'KeepBest', 'train', 'report', 'verdict', 
 import argparse, contextlib, os, shlex, sys, time
 from pathlib import Path
 from .startup import start
-if __name__ == '__main__': print('loading the libraries ...', flush=True); start()
+if __name__ == '__main__': print('loading the libraries ...', flush=True); start('fastai.vision.all')
 import torch
 import matplotlib.pyplot as plt
 from fastai.callback.core import Callback
@@ -22,7 +22,7 @@ from .metrics import Bleu, TopKAccuracy
 from .scorecard import ScoreCard
 from .interpret import show_captions
 import imcap_fastai.evaluate # noqa: F401: learners get `score_card`
-from .inference import export_captioner
+from .captioner import export_captioner
 
 # %% ../nbs/63_demo.ipynb #238c9d79c7
 class OneLine(Callback):

@@ -21,16 +21,17 @@ from fastai.callback.training import GradientClip
 from fastai.torch_core import to_device
 from fastai.vision.all import PILImage, RandTransform
 from .core import CaptionError, BOS_IDX, EOS_IDX, UNK_IDX, did_you_mean, show_progress
-from .tensors import pad_captions
+from .data.tensors import pad_captions
 from .data.block import SampleCaptions, numericalizer
-from .data.sources import _bad_file, _to_rgb, _why
+from .images import IMAGE_ERRORS, to_rgb, why_unreadable
 from .models.decoder import Packing, create_decoder
 from .decode import _longest
 from .losses import image_losses
 from .scorecard import ends_badly
 from .callback import TeacherForcing, rng_state, set_rng_state
 from .features import FeatureStore, image_file, item_files, store_key, stored_dl
-from .learner import CaptionLearner, keep_modes
+from .captioner import keep_modes
+from .learner import CaptionLearner
 
 # %% auto #0
 __all__ = ['Report', 'Untold', 'word_entropies', 'check_weights', 'check_learning', 'check_same_caption', 'check_endings',
@@ -191,7 +192,7 @@ def look(self:Exam, name): # A split's name -> its sample
         for store,rows in ((own, mine), (other, [(i+shift) % n for i in mine])):
             caps = to_device(pad_captions([ids[i] for i in rows]), dev)
             store[rows] = image_losses(dec(feats, caps)[0], caps, end=False).cpu()
-        said += self.learn._search(feats, (1, feats.shape[1]))
+        said += self.learn.captioner.search(feats, (1, feats.shape[1]))
     self._looks[name] = SimpleNamespace(at=at, refs=[self.refs[name][i] for i in at], own=own, other=other, said=said)
     return self._looks[name]
 
@@ -520,8 +521,8 @@ def thumbnail(file): # -> (side, side, 3) uint8, and width and height of the ima
         with Image.open(file) as im:
             size = im.size
             im.draft('RGB', (4*_SIDE, 4*_SIDE)) # JPEG: reads an eighth of the resolution
-            return np.asarray(_to_rgb(im).resize((_SIDE, _SIDE), Image.Resampling.BOX)), size
-    except _bad_file as e: return _why(e), None
+            return np.asarray(to_rgb(im).resize((_SIDE, _SIDE), Image.Resampling.BOX)), size
+    except IMAGE_ERRORS as e: return why_unreadable(e), None
 
 def is_plain(thumbs): return np.ptp(thumbs, axis=(1, 2)).max(-1) <= 8 # Of one colour, or nearly: `(n, side, side, 3)` -> `(n,)`
 

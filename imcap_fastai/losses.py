@@ -8,7 +8,7 @@ __all__ = ['CaptionLoss', 'image_losses']
 # %% ../nbs/40_losses.ipynb #2680c1f767
 import torch, torch.nn.functional as F
 from .core import EOS_IDX
-from .tensors import TensorCaption
+from .data.tensors import TensorCaption
 from .models.decoder import Packing
 
 # %% ../nbs/40_losses.ipynb #9e644f3932

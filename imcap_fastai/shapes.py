@@ -9,9 +9,7 @@ from dataclasses import dataclass, asdict
 from pathlib import Path
 from random import Random
 from zlib import crc32
-import pandas as pd
 from PIL import Image, ImageDraw
-from fastai.data.external import fastai_path
 from .core import CaptionError, show_progress
 
 # %% auto #0
@@ -164,7 +162,10 @@ def _save(s:Scene, file:Path, size:int):
 # %% ../nbs/01_shapes.ipynb #6171e06597
 def _folder(path, *key)->Path:
     "The folder for the parameters `key` below `path`, made if it is not there"
-    root = fastai_path('data')/'imcap_shapes' if path is None else Path(path)
+    if path is None:
+        from fastai.data.external import fastai_path
+        path = fastai_path('data')/'imcap_shapes'
+    root = Path(path)
     folder = root.expanduser().resolve()/'-'.join(map(str, ('v1',)+key))
     try: folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
@@ -178,8 +179,9 @@ def shapes(path=None,         # Folder to draw in (default: `imcap_shapes` in fa
            size:int=96,       # Side of a picture in pixels, at least 32
            seed:int=42,       # Another seed, another data set
            force:bool=False   # Draw again what is already there?
-          )->pd.DataFrame:    # Columns `image` (absolute path), `captions` (five), `split`, `scene` (a dict)
+          ):                  # `DataFrame` with columns `image` (absolute path), `captions` (five), `split`, `scene` (a dict)
     "Draw the data set, or find it drawn, and return its table; raises `CaptionError` where that is impossible"
+    import pandas as pd # whoever only draws a scene does without
     if n_train < 1 or n_valid < 0: raise CaptionError(f"{n_train=}, {n_valid=}: at least 1 and 0 pictures are needed")
     if size < 32: raise CaptionError(f"{size=}: below 32 pixels a small star is a blot; the default is 96")
     folder = _folder(path, seed, size)

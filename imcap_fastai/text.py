@@ -80,12 +80,13 @@ class CaptionTokenizer:
         "Readable text; the pieces of contractions are attached again"
         return _join_words(words)
 
-    def _settings(self): return dict(lang=self.lang, lower=self.lower, keep_punct=self.keep_punct)
-    def __getstate__(self): return self._settings()
+    def settings(self): # For JSON
+        return dict(lang=self.lang, lower=self.lower, keep_punct=self.keep_punct)
+    def __getstate__(self): return self.settings()
     def __setstate__(self, state): self.__init__(**state)
-    def __eq__(self, o): return isinstance(o, CaptionTokenizer) and self._settings() == o._settings()
-    def __hash__(self): return hash(tuple(self._settings().values()))
-    def __repr__(self): return f"CaptionTokenizer({', '.join(f'{k}={v!r}' for k,v in self._settings().items())})"
+    def __eq__(self, o): return isinstance(o, CaptionTokenizer) and self.settings() == o.settings()
+    def __hash__(self): return hash(tuple(self.settings().values()))
+    def __repr__(self): return f"CaptionTokenizer({', '.join(f'{k}={v!r}' for k,v in self.settings().items())})"
 
 # %% ../nbs/02_text.ipynb #21a04ac0
 def _restore_marks(words)->list: # Such as `['xxmaj', 'a', 'xxwrep', '3', 'very', 'xxup', 'big', 'dog']`

@@ -27,7 +27,7 @@ from .metrics import Bleu, TopKAccuracy
 from .callback import Checkpoint, Restore, load_checkpoint, plot_epochs
 from .learner import caption_learner
 from .interpret import show_captions
-from .inference import export_captioner
+from .captioner import export_captioner
 from .options import ALL_OPTIONS, DEFAULTS, READING, check_new_run, check_range, load_recipe, recipe_names
 from . import evaluate # adds `learn.evaluate`
 

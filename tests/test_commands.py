@@ -78,7 +78,7 @@ def test_unknown_device_is_one_line(place):
 
 def test_captions_with_options_of_the_search(make_learner, place):
     from PIL import Image
-    from imcap_fastai.inference import export_captioner, load_captioner
+    from imcap_fastai.captioner import export_captioner, load_captioner
     Image.new('RGB', (64, 64), 'red').save(place/'red.png')
     export_captioner(make_learner(), place/'captioner')
     args = ['--n-best', '3', '--temperature', '5', '--top-k', '9', '--top-p', '.9', '--seed', '3', '--format', 'json', '--device', 'cpu',

@@ -21,7 +21,7 @@ from imcap_fastai.data.sources import (
     split_name,
     tidy_table,
 )
-from imcap_fastai.inference import export_captioner
+from imcap_fastai.captioner import export_captioner
 from imcap_fastai.learner import caption_learner
 from imcap_fastai.models.encoder import create_encoder
 from imcap_fastai.text import CaptionTokenizer, as_tokenizer

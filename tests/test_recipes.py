@@ -76,7 +76,7 @@ def test_c_sees_the_whole_image_once_it_is_trained():
 def test_c_loads_from_a_safe_folder_as_it_was_trained(make_learner, tmp_path):
     from fastai.vision.all import FlipItem
     from imcap_fastai.data.block import CaptionDataLoaders, ResizeRandomCrop
-    from imcap_fastai.inference import export_captioner, load_captioner
+    from imcap_fastai.captioner import export_captioner, load_captioner
     from imcap_fastai.learner import caption_learner
     from imcap_fastai.shapes import shapes
     df = shapes(tmp_path/'data', n_train=4, n_valid=2, size=64)

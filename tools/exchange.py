@@ -31,14 +31,14 @@ def captioner(decoder, df):
     return learn
 
 def captions(path, files, **kwargs):
-    from imcap_fastai.inference import load_captioner
+    from imcap_fastai.captioner import load_captioner
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # other versions are what this is about
         found = load_captioner(path, **kwargs).captions(files, beam_size=1)
     return [[c.text, c.log_prob] for c in found]
 
 def make(folder):
-    from imcap_fastai.inference import export_captioner
+    from imcap_fastai.captioner import export_captioner
     from imcap_fastai.shapes import shapes
     df = shapes(folder/'images', n_train=8, n_valid=4, size=64)
     files = [str(Path(f).relative_to(folder)) for f in df['image']]

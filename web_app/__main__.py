@@ -31,7 +31,7 @@ def main(args=None)->int: # Arguments (default: those of the command line)
     start()
     import torch, uvicorn
     from imcap_fastai.core import CaptionError
-    from imcap_fastai.inference import load_captioner
+    from imcap_fastai.captioner import load_captioner
     from .app import create_app
     if settings.threads: torch.set_num_threads(settings.threads)
     try: cap = load_captioner(settings.model, device=settings.device, trust=settings.trust, sha256=settings.sha256)

@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 from imcap_fastai import __version__
-from imcap_fastai.inference import Captioner
+from imcap_fastai.captioner import Captioner
 
 from .batching import Batcher
 from .schemas import CaptionAnswer, CaptionsAnswer, Error, Info, body_schema
@@ -114,7 +114,7 @@ class Service:
         self.cap, self.settings, self.ready, self.taken = cap, settings, False, 0
         self.sizes = Histogram('imcap_batch_images', 'Images captioned together', buckets=(1, 2, 4, 8, 16, 32, 64), registry=registry)
         Gauge('imcap_images', 'Images taken in and not answered yet', registry=registry).set_function(lambda: self.taken)
-        enc, dec = cap.learn.model.encoder, cap.learn.model.decoder
+        enc, dec = cap.model.encoder, cap.learn.model.decoder
         self.info = dict(encoder=enc.name, decoder=dec.name, vocabulary=len(cap.vocab), attends=cap.attends, signature=cap.signature)
 
     async def start(self):

@@ -8,7 +8,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from imcap_fastai.data.sources import open_image
+from imcap_fastai.images import open_image
 from imcap_fastai.decode import search_options
 
 from .settings import FORMATS, MAX_BEAM, Settings

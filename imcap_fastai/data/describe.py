@@ -17,7 +17,8 @@ from fastcore.basics import patch
 from ..core import BOS, EOS, CaptionError, show_progress
 from ..page import NotebookFigure
 from ..text import CaptionTokenizer, as_tokenizer
-from .sources import (SPLITS, as_frame, open_image, _Faults, _bad_file, _image_key, _image_text, _is_path,
+from ..images import IMAGE_ERRORS, open_image
+from .sources import (SPLITS, as_frame, _Faults, _image_key, _image_text, _is_path,
                                        _one_row_per_image, _row_faults)
 
 # %% auto #0
@@ -146,7 +147,7 @@ def _width_height(path)->tuple|None: # None if the file is no image
     if not _is_path(path): return open_image(path).size
     try:
         with Image.open(path) as im: return im.size[::-1] if im.getexif().get(0x0112, 1) in (5,6,7,8) else im.size
-    except _bad_file: return None
+    except IMAGE_ERRORS: return None
 
 def _size_facts(paths, n:int, seed:int)->dict: # How many to look at
     "Sizes of a random sample of the files"

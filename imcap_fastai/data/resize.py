@@ -8,9 +8,8 @@ import os, shutil, warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from PIL import Image
-from fastai.data.transforms import get_image_files
 from ..core import CaptionError, show_progress
-from .sources import open_image
+from ..images import images_below, open_image
 
 # %% auto #0
 __all__ = ['resize_tree']
@@ -82,7 +81,7 @@ def resize_tree(
 )->dict:                  # Number 'shrunk', 'copied', 'kept' (finished before), and the 'faults', a line for each image that could not be read
     "Shrink a tree of images; run it again to go on after a stop. Images that cannot be read are left out and named in one warning"
     src, dest = (Path(os.path.abspath(Path(p).expanduser())) for p in (src, dest)); _check_trees(src, dest, max_size)
-    files = sorted(get_image_files(src))
+    files = images_below(src)
     if not files: raise CaptionError(f"there are no images in {src}")
     def one(f):
         to = dest/f.relative_to(src)

@@ -22,9 +22,9 @@ class CaptionModel(nn.Module):
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
 
-    def encode(self, x)->TensorFeatures: # Images `(B, 3, H, W)`, or features `(B, P, D)` which pass through
+    def encode(self, x)->torch.Tensor: # Images `(B, 3, H, W)`; `TensorFeatures` `(B, P, D)` pass through
         "Features of `x`"
-        if x.ndim == 3: return x
+        if isinstance(x, TensorFeatures): return x.as_subclass(torch.Tensor)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder.frozen): return self.encoder(x)
 
     def forward(self,
@@ -34,7 +34,7 @@ class CaptionModel(nn.Module):
     )->tuple:            # Logits `(M, V)` in `Packing` order; and, if the decoder attends, its attention summed over time `(R, P)`
         "Logits at every real position of `caps`"
         if caps is None: raise CaptionError("this model is trained with captions: give them as its second input (the callback "
-                                            "`TeacherForcing` does), or use `learn.predict`, `learn.captions` to generate")
+                                            "`CaptionLearner` does), or use `learn.predict`, `learn.captions` to generate")
         return self.decoder(self.encode(x), caps, tf_ratio)
 
 # %% ../../nbs/18_models.captioner.ipynb #6db830a97f

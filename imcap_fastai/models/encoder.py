@@ -10,13 +10,13 @@ import torch, torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision import models as tvm
-from fastai.vision.core import imagenet_stats
-from fastai.vision.learner import has_pool_type
 from ..core import CaptionError, did_you_mean
-from ..tensors import TensorFeatures
+
+IMAGENET_STATS = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225] # mean and standard deviation of each channel, from 0 to 1
 
 # %% auto #0
-__all__ = ['arch_name', 'body_of', 'TimmFeatures', 'input_side', 'n_stem', 'map_cells', 'Encoder', 'create_encoder']
+__all__ = ['IMAGENET_STATS', 'arch_name', 'body_of', 'TimmFeatures', 'input_side', 'n_stem', 'map_cells', 'Encoder',
+           'create_encoder']
 
 # %% ../../nbs/10_models.encoder.ipynb #1fa4529bed
 def _timm_names():
@@ -80,6 +80,10 @@ def _pretrained(name, weights):
     return model
 
 # %% ../../nbs/10_models.encoder.ipynb #21ad3180f0
+def _is_last_pool(m)->bool: # What comes after the last convolution
+    pools = type(m).__name__.endswith(('Pool1d', 'Pool2d', 'Pool3d')) and not list(m.children())
+    return pools and not isinstance(m, nn.MaxPool2d)
+
 def body_of(model:nn.Module, # A torchvision classifier
             cut:int=None     # Slice bound on the list of its feature children (default: all of them)
            )->nn.Sequential: # `(B, 3, H, W)` -> `(B, C, h, w)`
@@ -88,7 +92,7 @@ def body_of(model:nn.Module, # A torchvision classifier
     else:
         layers = []
         for name,m in model.named_children():
-            if has_pool_type(m) and not isinstance(m, nn.MaxPool2d) and not list(m.children()) or name in ('fc', 'classifier', 'head'): break
+            if _is_last_pool(m) or name in ('fc', 'classifier', 'head'): break
             if not name.startswith(('aux', 'Aux')): layers.append(m)
     if isinstance(model, (tvm.VGG, tvm.AlexNet)) and isinstance(layers[-1], nn.MaxPool2d): layers = layers[:-1]
     if isinstance(model, tvm.DenseNet): layers.append(nn.ReLU(inplace=True))
@@ -202,7 +206,7 @@ def map_cells(
 # %% ../../nbs/10_models.encoder.ipynb #66d98afb78
 class Encoder(nn.Module):
     "Images `(B, 3, H, W)` to features `(B, P, D)`, `P = h·w` places of `D` channels"
-    size, stats = None, imagenet_stats # The only `(H, W)` it takes, if so; mean and standard deviation of its normalisation
+    size, stats = None, IMAGENET_STATS # The only `(H, W)` it takes, if so; mean and standard deviation of its normalisation
     spec, _grids = None, None # What `create_encoder` needs to build it again; sizes of maps known
     _views = None             # Places of maps known
     def __init__(self,
@@ -212,15 +216,21 @@ class Encoder(nn.Module):
         stem:int=0,         # Leading children that are never trained
         name:str='encoder', # For messages and signatures
         size=None,          # The only `(H, W)` it takes (default: any)
-        stats=imagenet_stats# Mean and standard deviation per channel that it was trained with
+        stats=IMAGENET_STATS# Mean and standard deviation per channel that it was trained with
     ):
         super().__init__()
-        self.body, self.grid, self.bn_eval, self.stem, self.name = body.to(memory_format=torch.channels_last), grid, bn_eval, stem, name
+        self.body, self.grid, self.bn_eval, self.stem, self.name = body, grid, bn_eval, stem, name
         self.size, self.stats = size, stats
+        self.as_channels_last()
         self.body[:stem].requires_grad_(False)
         was = body.training
         with torch.no_grad(): self.out_dim = body.eval()(torch.zeros(1, 3, *(size or (64, 64)))).shape[1]
         body.train(was)
+
+    def as_channels_last(self): # After its weights were exchanged
+        "The memory layout that convolutions are fastest in"
+        self.body.to(memory_format=torch.channels_last)
+        return self
 
     def feature_map(self, x): # (B, 3, H, W) -> (B, D, h, w)
         if self.size and tuple(x.shape[-2:]) != tuple(self.size):
@@ -230,7 +240,7 @@ class Encoder(nn.Module):
         return F.adaptive_avg_pool2d(fm, self.grid) if self.grid else fm
 
     def forward(self, x):
-        return self.feature_map(x).flatten(2).transpose(1, 2).as_subclass(TensorFeatures) # (B, D, h, w) -> (B, P, D)
+        return self.feature_map(x).flatten(2).transpose(1, 2) # (B, D, h, w) -> (B, P, D)
 
     def trainable(self)->list: # Parameters that `unfreeze` may train: all but the stem's
         return list(self.body[self.stem:].parameters())
@@ -320,7 +330,7 @@ def _module_encoder(module, weights, cut, grid, bn_eval, stem, size, stats)->Enc
     else: raise CaptionError(f"cut={cut} is for torchvision models; {name} is taken whole")
     _check_map(body, name, size or (64, 64))
     return Encoder(body, grid=grid, bn_eval=norm, stem=stem or 0, name=name, size=size,
-                   stats=stats or imagenet_stats)
+                   stats=stats or IMAGENET_STATS)
 
 def _check_map(body, name, size):
     "Raise unless `body` gives a map `(B, C, h, w)` of an image `size` large"

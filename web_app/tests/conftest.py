@@ -42,12 +42,12 @@ def learn(scenes, tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def folder(learn, tmp_path_factory):
-    from imcap_fastai.inference import export_captioner
+    from imcap_fastai.captioner import export_captioner
     return export_captioner(learn, tmp_path_factory.mktemp('export')/'captioner')
 
 @pytest.fixture(scope='session')
 def cap(folder):
-    from imcap_fastai.inference import load_captioner
+    from imcap_fastai.captioner import load_captioner
     return load_captioner(folder)
 
 @pytest.fixture(scope='session')

@@ -33,7 +33,7 @@ def test_the_captioner_of_these_tests(cap, images, scenes):
         return [[c.text for c in cap.caption(image, beam_size=k).n_best] for image in images for k in (1, 3, 4)]
     want = [captions[0] for captions in scenes['captions']]
     assert len(set(want)) == 10 and [cap.caption(image).text for image in images] == want
-    model, before = cap.learn.model, ranked()
+    model, before = cap.model, ranked()
     weights = {name: value.clone() for name, value in model.state_dict().items()}
     noise = torch.Generator().manual_seed(0)
     try:
