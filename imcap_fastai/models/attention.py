@@ -41,6 +41,6 @@ def additive_scores(
     "Score every region of every image against each of its queries (Xu et al. 2015, eq. 4)"
     if K.device.type != 'cpu' or torch.is_grad_enabled():
         return _scores(K, q, w)
-    images = max(1, 2**20 // (q.shape[1] * K[0].numel())) # so many at a time that the largest tensor fits the cache
+    images = max(1, 2**20 // (q.shape[1] * K[0].numel())) # at a time: what is compared stays in the cache
     pieces = zip(K.split(images), q.split(images))
     return torch.cat([_scores(keys, queries, w) for keys, queries in pieces])

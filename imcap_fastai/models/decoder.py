@@ -101,7 +101,8 @@ def keep(self:DecoderState, imgs)->DecoderState: # Index `(b,)` of images
     "These images only, with all their hypotheses"
     rows = imgs[:, None]*self.k + torch.arange(self.k, device=imgs.device)
     rows = rows.flatten() # (b, k) -> (b·k,)
-    return self._of_rows(lambda tensor: tensor[rows], {name: tensor[imgs] for name, tensor in self.img.items()})
+    img = {name: tensor[imgs] for name, tensor in self.img.items()}
+    return self._of_rows(lambda tensor: tensor[rows], img)
 
 # %% ../../nbs/12_models.decoder.ipynb #efcfb484af
 class Decoder(nn.Module):
@@ -111,8 +112,10 @@ class Decoder(nn.Module):
     spec = None    # What `create_decoder` needs to build it again
 
     def init_state(self, feats)->DecoderState: # Features `(B, P, D)`
+        "What can be computed once per image"
         raise NotImplementedError
-    def step(self, tokens, state): # Word ids `(B·k,)` -> logits `(B·k, V)`, state, attention `(B·k, P)` or None
+    def step(self, tokens, state): # Word ids `(B·k,)`
+        "Logits `(B·k, V)` of the next words, the new state, and attention `(B·k, P)` or None"
         raise NotImplementedError
     def step_heads(self, tokens, state):
         "The same with the attention of each head `(B·k, heads, P)`, of which `step` gives the mean"
@@ -125,7 +128,7 @@ def forward(self:Decoder,
     feats,           # Features `(B, P, D)`
     caps,            # Word ids `(B, N, T)`, or `(B, T)`
     tf_ratio:float=1 # Probability that a word fed in is the true one
-)->tuple:            # Logits at the real positions `(M, V)` in `Packing` order; coverage `(R, P)` if it attends
+)->tuple:            # Logits `(M, V)` at real positions, in `Packing` order; coverage `(R, P)` if it attends
     "Train on whole captions, step by step"
     packing = Packing(caps)
     flat = caps.as_subclass(torch.Tensor).flatten(0, -2) # (B, N, T) -> (B·N, T)
@@ -166,14 +169,15 @@ def _check_options(cls, options):
     if unknown:
         choice = [option for option in known if option not in ('self', 'feat_dim', 'vocab_size')]
         name = getattr(cls, 'name', cls.__name__)
-        raise CaptionError(f"decoder {name!r} has no option {unknown[0]!r}. {did_you_mean(unknown[0], choice)}")
+        option = unknown[0]
+        raise CaptionError(f"decoder {name!r} has no option {option!r}. {did_you_mean(option, choice)}")
 
 # %% ../../nbs/12_models.decoder.ipynb #a4b900a9
 def create_decoder(
     name:str,       # A registered name, or a `Decoder` subclass
     feat_dim:int,   # Channels of the encoder's features (D)
     vocab_size:int, # Entries of the vocabulary, special tokens included
-    seq_length:int=None, # Length limit in tokens; a decoder without positions is limited only in what it may say
+    seq_length:int=None, # Length limit in tokens; without positions it only limits what the decoder says
     **kwargs        # What that decoder's `__init__` takes
 )->Decoder:
     "Build a registered decoder; an unknown name or option raises `CaptionError`"

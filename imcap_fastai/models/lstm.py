@@ -43,7 +43,7 @@ class LSTMDecoder(Decoder):
 # %% ../../nbs/13_models.lstm.ipynb #2afb23aebd
 @patch
 def _look(self:LSTMDecoder, feats):
-    "Features `(B, P, D)` -> image vector `(B, E)`, and the LSTM's `h` and `c` `(layers, B, H)` after reading it"
+    "Image vector `(B, E)` of features `(B, P, D)`; `h`, `c` `(layers, B, H)` of the LSTM that has read it"
     pooled = self.img(feats.as_subclass(torch.Tensor).mean(1)) # (B, P, D) -> (B, E)
     bn = self.bn
     own = bn.training and len(pooled) > 1 # statistics of this batch?
@@ -65,7 +65,8 @@ def step(self:LSTMDecoder, tokens, state):
     words = self.embed_drop(self.embed(tokens))
     out, (h, c) = self.lstm(words[:, None], (h, c)) # (n, E) -> (n, 1, E)
     logits = self.out(self.drop(out[:, 0]))         # (n, 1, H) -> (n, H) -> (n, V)
-    return logits, state.update(h=h.transpose(0, 1), c=c.transpose(0, 1)), None # (layers, n, H) -> (n, layers, H)
+    state = state.update(h=h.transpose(0, 1), c=c.transpose(0, 1)) # (layers, n, H) -> (n, layers, H)
+    return logits, state, None
 
 # %% ../../nbs/13_models.lstm.ipynb #d1a6b3ee37
 @patch

@@ -31,12 +31,13 @@ class PerImage:
 # %% ../../nbs/14_models.recurrence.ipynb #54e5f243
 def outer(weights, vectors, like, packing):
     "`Σ weights ⊗ vectors` over each image's positions: packed `(M, P)`, `(M, D)` -> `(B, P, D)`, as `like`"
-    per_row = packing.unpack(weights).transpose(1, 2) @ packing.unpack(vectors) # (R, P, S) @ (R, S, D) -> (R, P, D)
+    weights = packing.unpack(weights).transpose(1, 2) # (M, P) -> (R, S, P) -> (R, P, S)
+    per_row = weights @ packing.unpack(vectors)       # (R, P, S) @ (R, S, D) -> (R, P, D)
     return torch.zeros_like(like).index_add_(0, packing.img, per_row)
 
 # %% ../../nbs/14_models.recurrence.ipynb #43114318
 class AttentionScan:
-    "Scores of packed rows, step by step, and their gradients. One object serves one forward and one backward pass"
+    "Scores of packed rows, step by step, and their gradients: for one forward and one backward pass"
     def __init__(self,
         packing, # `Packing` of the captions
         *tensors # What `grads` gives gradients of: the keys `(B, P, A)`, then any parameters of the scores
@@ -136,20 +137,20 @@ def _step_before(packed, first, packing):
 # %% ../../nbs/14_models.recurrence.ipynb #730221e3
 class _Backward:
     "The backward pass: call `step` for each slice, the last first, then `grads`"
-    def __init__(self, given, tape, attention, packing, d_h, d_coverage): # Gradients of the outputs `(M, H)`, `(R, P)`
+    def __init__(self, given, tape, attention, packing, d_output, d_coverage):
         A, D, _ = given.splits
         self.given, self.tape, self.attention, self.packing = given, tape, attention, packing
-        self.d_output = d_h
-        self.d_coverage = d_coverage
+        self.d_output = d_output     # (M, H)
+        self.d_coverage = d_coverage # (R, P)
         self.h_before = _step_before(tape.h, given.h, packing)
         self.c_before = _step_before(tape.c, given.c, packing)
         self.dh = torch.zeros_like(given.h)
         self.dc = torch.zeros_like(given.c)
         self.dz = torch.empty_like(tape.z)
-        self.from_h = tape.h.new_empty(len(packing), sum(given.splits)) # gradients of what comes from h, side by side:
-        self.d_query = self.from_h[:, :A]       # (M, A)
-        self.d_beta = self.from_h[:, A:A+D]     # (M, D)
-        self.d_gates = self.from_h[:, A+D:]     # (M, 4H)
+        self.from_h = tape.h.new_empty(len(packing), sum(given.splits)) # (M, A + D + 4H), made of:
+        self.d_query = self.from_h[:, :A]   # (M, A)
+        self.d_beta = self.from_h[:, A:A+D] # (M, D)
+        self.d_gates = self.from_h[:, A+D:] # (M, 4H)
         self.to_regions = PerImage(given.V.transpose(1, 2), packing) # (B, P, D) -> (B, D, P)
         attention.start_backward()
 
@@ -208,9 +209,10 @@ class _Recurrence(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, d_h, d_coverage):
-        n = len(LSTMInputs._fields)
-        given, tape = LSTMInputs(*ctx.saved_tensors[:n]), _Tape(*ctx.saved_tensors[n:])
-        features = ctx.needs_input_grad[2 + LSTMInputs._fields.index('V')] # two arguments come before the tensors
+        fields = LSTMInputs._fields
+        given = LSTMInputs(*ctx.saved_tensors[:len(fields)])
+        tape = _Tape(*ctx.saved_tensors[len(fields):])
+        features = ctx.needs_input_grad[2 + fields.index('V')] # two arguments come before the tensors
         with torch.autocast(d_h.device.type, enabled=False):
             run = _Backward(given, tape, ctx.attention, ctx.packing, d_h, d_coverage)
             for span in reversed(ctx.packing.slices()):

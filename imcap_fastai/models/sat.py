@@ -24,8 +24,8 @@ def lstm_cell(gates, c): # Pre-activations `(n, 4H)` in PyTorch's order: in, for
 
 # %% ../../nbs/15_models.sat.ipynb #a6dca6ec64
 class AttentionLSTM(Decoder):
-    "An LSTM that looks at the image before each word. Subclasses give `scores`, and may give `values` and `scan_scores`"
-    scan_scores = None # A method `(packing, K)` -> `AttentionScan` for fast training; without it `step` does it all
+    "An LSTM that looks at the image before each word; subclasses give `scores`, perhaps `values`, `scan_scores`"
+    scan_scores = None # Method `(packing, K)` -> `AttentionScan`, for fast training; else `step` is used
     def __init__(self,
         feat_dim:int,        # Channels of the features (D)
         vocab_size:int,      # Entries of the vocabulary (V)
@@ -104,19 +104,21 @@ class AdditiveScan(AttentionScan):
     def scores(self, q, span):
         n = len(q)
         torch.neg(q, out=self.minus_q[span])
-        largest = torch.maximum(self.K[:n], self.minus_q[span, None], out=self.buffer[:n]) # (n, P, A), (n, 1, A)
-        return largest @ self.w                                                            # (n, P, A) -> (n, P)
+        minus_q = self.minus_q[span, None]                                  # (n, A) -> (n, 1, A)
+        largest = torch.maximum(self.K[:n], minus_q, out=self.buffer[:n])   # (n, P, A)
+        return largest @ self.w                                             # (n, P, A) -> (n, P)
 
     def start_backward(self):
-        self.d_open = torch.zeros_like(self.K)     # (R, P, A) sum over steps of the scores' gradient where ReLU is open
-        self.u = torch.empty_like(self.minus_q)    # (M, A)
+        self.d_open = torch.zeros_like(self.K)  # (R, P, A) the scores' gradient where ReLU is open, summed up
+        self.u = torch.empty_like(self.minus_q) # (M, A)
 
 # %% ../../nbs/15_models.sat.ipynb #bff86f84
 @patch
 def backward(self:AdditiveScan, d_scores, span):
     n = len(d_scores)
-    is_open = torch.gt(self.K[:n], self.minus_q[span, None], out=self.buffer[:n]) # (n, P, A), 0 or 1
-    torch.bmm(d_scores[:, None], is_open, out=self.u[span, None])                 # (n, 1, P) @ (n, P, A) -> (n, 1, A)
+    minus_q = self.minus_q[span, None]                             # (n, A) -> (n, 1, A)
+    is_open = torch.gt(self.K[:n], minus_q, out=self.buffer[:n])   # (n, P, A), 0 or 1
+    torch.bmm(d_scores[:, None], is_open, out=self.u[span, None])  # (n, 1, P) @ (n, P, A) -> (n, 1, A)
     self.d_open[:n].addcmul_(is_open, d_scores[..., None])
     return self.u[span] * self.w
 
@@ -125,7 +127,8 @@ def grads(self:AdditiveScan):
     keys, _ = self.tensors
     from_keys = torch.mul(self.K, self.d_open, out=self.buffer).sum((0, 1)) # (R, P, A) -> (A,)
     dw = from_keys - (self.minus_q*self.u).sum(0)
-    dK = torch.zeros_like(keys).index_add_(0, self.packing.img, self.d_open.mul_(self.w)) # (R, P, A) -> (B, P, A)
+    dK = torch.zeros_like(keys)
+    dK.index_add_(0, self.packing.img, self.d_open.mul_(self.w)) # (R, P, A) -> (B, P, A)
     return dK, dw
 
 @patch
