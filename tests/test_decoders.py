@@ -1,8 +1,8 @@
-"""Every registered decoder, the same questions: is `forward` what `step` says, are its gradients right, does its
-state do as beams need, does it take odd captions?
+"""Every registered decoder, the same questions: is `forward` what `step` says, are its gradients right, does
+its state do as beams need, does it take odd captions?
 
-A decoder that is registered later is asked too. Nothing here knows one by name except `VARIANTS`, more ways to build
-some of them, and figures and names that must not move.
+A decoder that is registered later is asked too. Nothing here knows one by name except `VARIANTS`, more ways
+to build some of them, and figures and names that must not move.
 """
 import copy
 import inspect

@@ -54,10 +54,12 @@ def unpack(self:Packing,
     x # Packed `(M, …)`
 ):    # `(R, S, …)`: rows in the order of `rows`, `S` steps
     "The inverse of `pack`: zeros where a row has ended"
-    sizes = torch.tensor(self.sizes, device=x.device)
-    row = torch.cat([torch.arange(size, device=x.device) for size in self.sizes])        # (M,)
-    step = torch.arange(len(sizes), device=x.device).repeat_interleave(sizes)            # (M,)
-    return x.new_zeros(len(self.rows), len(sizes), *x.shape[1:]).index_put_((row, step), x)
+    sizes = torch.tensor(self.sizes)
+    before = sizes.cumsum(0) - sizes                              # (S,) positions of earlier steps
+    step = torch.arange(len(sizes)).repeat_interleave(sizes)      # (M,)
+    row = torch.arange(len(self)) - before[step]                  # (M,)
+    rectangle = x.new_zeros(len(self.rows), len(sizes), *x.shape[1:])
+    return rectangle.index_put_((row.to(x.device), step.to(x.device)), x)
 
 # %% ../../nbs/12_models.decoder.ipynb #b4925a2b06
 class DecoderState:
