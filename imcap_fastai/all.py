@@ -15,6 +15,7 @@ from .models.encoder import *
 from .models.attention import *
 from .models.decoder import *
 from .models.lstm import *
+from .models.recurrence import *
 from .models.sat import *
 from .models.dotattn import *
 from .models.transformer import *

@@ -4,9 +4,10 @@
 
 # %% ../../nbs/12_models.decoder.ipynb #a901dd17e6
 from __future__ import annotations
+import inspect
 import torch
 from torch import nn
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 from ..core import CaptionError, PAD_IDX, BOS_IDX, did_you_mean
 
 # %% auto #0
@@ -14,106 +15,183 @@ __all__ = ['DECODERS', 'Packing', 'DecoderState', 'Decoder', 'register_decoder',
 
 # %% ../../nbs/12_models.decoder.ipynb #6c49c13dc9
 class Packing:
-    "The real positions of captions `(B, N, T)`, time-major: step 0 of all, step 1 of those still going, …"
-    def __init__(self, caps): # Token ids `(B, N, T)`, each `xxbos … xxeos xxpad…`
+    "The real positions of captions, time-major: step 0 of all, step 1 of those still going, …"
+    def __init__(self,
+        caps # Word ids `(B, N, T)`, or `(B, T)` for one caption per image, each `xxbos … xxeos xxpad…`
+    ):
         flat = caps.as_subclass(torch.Tensor).flatten(0, -2) # (B, N, T) -> (B·N, T)
         steps = (flat != PAD_IDX).sum(-1) - 1                # a caption of n tokens has n-1 next words
         order = steps.argsort(descending=True, stable=True)
-        self.rows = order[:int((steps > 0).sum())]           # (R,) rows that exist, longest first
-        if not len(self.rows): raise CaptionError("a batch without a single caption cannot be trained on")
-        self.img = self.rows // (caps.shape[1] if caps.ndim == 3 else 1) # (R,) the image of each row
+        self.n_caps = caps.shape[1] if caps.ndim == 3 else 1 # N
+        self.rows = order[:int((steps > 0).sum())]           # (R,) rows that hold a caption, longest first
+        if not len(self.rows):
+            raise CaptionError("a batch without a single caption cannot be trained on")
+        self.img = self.rows // self.n_caps                  # (R,) the image of each row
         self.lens = steps[self.rows].cpu()
         tokens = self.pack(flat[:, :-1])
-        self.tokens, self.targets = tokens.data, self.pack(flat[:, 1:]).data # (M,) each
-        self.sizes = tokens.batch_sizes.tolist()                             # rows going at each step
+        self.tokens = tokens.data                            # (M,) words fed in
+        self.targets = self.pack(flat[:, 1:]).data           # (M,) the words that follow them
+        self.sizes = tokens.batch_sizes.tolist()             # rows still going at each step
 
     def __len__(self): return len(self.targets)
 
-    def pack(self, x): # `(B·N, T, …)` -> `PackedSequence` with data `(M, …)`
-        "Put anything that has a place for each position into the order of `tokens`"
+    def pack(self, x)->PackedSequence: # `(B·N, T, …)` -> data `(M, …)`
+        "Put something that has an entry for every position into the order of `tokens`"
         return pack_padded_sequence(x[self.rows], self.lens, batch_first=True)
 
-    def slices(self):
-        "For each step: the slice of the packed positions"
-        ends = torch.tensor(self.sizes).cumsum(0).tolist()
-        return [slice(e-n, e) for e,n in zip(ends, self.sizes)]
+# %% ../../nbs/12_models.decoder.ipynb #3b7f9e3480
+from fastcore.basics import patch
+
+@patch
+def slices(self:Packing)->list:
+    "For each step: the slice of the packed positions"
+    ends = torch.tensor(self.sizes).cumsum(0).tolist()
+    return [slice(end - size, end) for end, size in zip(ends, self.sizes)]
 
 # %% ../../nbs/12_models.decoder.ipynb #49be643c49
-class DecoderState:
-    "Tensors per image `(B, …)` and per hypothesis `(B·k, …)`"
-    def __init__(self, img:dict, row:dict): self.img, self.row = img, row
-    def __getitem__(self, k): return self.row[k] if k in self.row else self.img[k]
-
-    @property
-    def n_img(self): return len(next(iter(self.img.values())))
-    @property
-    def k(self): return len(next(iter(self.row.values()))) // self.n_img # Hypotheses an image
-
-    def _rows(self, f, img=None): return DecoderState(self.img if img is None else img, {n:f(t) for n,t in self.row.items()})
-    def update(self, **row): return DecoderState(self.img, {**self.row, **row})
-    def expand(self, k): return self._rows(lambda t: t.repeat_interleave(k, 0))
-    def select(self, rows): return self._rows(lambda t: t[rows]) # Each row from one of the *same image*
-    def keep(self, imgs): # Only these images, with all their rows
-        k = self.k
-        rows = (imgs[:, None]*k + torch.arange(k, device=imgs.device)).flatten() # (b, k) -> (b·k,)
-        return self._rows(lambda t: t[rows], {n:t[imgs] for n,t in self.img.items()})
+@patch
+def unpack(self:Packing,
+    x # Packed `(M, …)`
+):    # `(R, S, …)`: rows in the order of `rows`, `S` steps
+    "The inverse of `pack`: zeros where a row has ended"
+    sizes = torch.tensor(self.sizes)
+    before = sizes.cumsum(0) - sizes                              # (S,) positions of earlier steps
+    step = torch.arange(len(sizes)).repeat_interleave(sizes)      # (M,)
+    row = torch.arange(len(self)) - before[step]                  # (M,)
+    rectangle = x.new_zeros(len(self.rows), len(sizes), *x.shape[1:])
+    return rectangle.index_put_((row.to(x.device), step.to(x.device)), x)
 
 # %% ../../nbs/12_models.decoder.ipynb #b4925a2b06
+class DecoderState:
+    "Tensors per image `(B, …)` and per hypothesis `(B·k, …)`"
+    def __init__(self,
+        img:dict, # Name -> tensor `(B, …)`: one entry per image, shared by its hypotheses
+        row:dict  # Name -> tensor `(B·k, …)`: one entry per hypothesis
+    ):
+        self.img = img
+        self.row = row
+
+    def __getitem__(self, name): return self.row[name] if name in self.row else self.img[name]
+    @property
+    def n_img(self): return len(next(iter(self.img.values()))) # Images
+    @property
+    def k(self): return len(next(iter(self.row.values()))) // self.n_img # Hypotheses per image
+
+    def _of_rows(self, change, img=None):
+        "The same state with every row tensor changed"
+        row = {name: change(tensor) for name, tensor in self.row.items()}
+        return DecoderState(self.img if img is None else img, row)
+
+# %% ../../nbs/12_models.decoder.ipynb #2bb5e11002
+@patch
+def update(self:DecoderState, **row)->DecoderState:
+    "With these row tensors in the place of the old ones"
+    return DecoderState(self.img, {**self.row, **row})
+
+@patch
+def expand(self:DecoderState, k:int)->DecoderState:
+    "`k` hypotheses for each there is: `(B, …)` -> `(B·k, …)`"
+    return self._of_rows(lambda tensor: tensor.repeat_interleave(k, 0)) # (B, …) -> (B·k, …)
+
+@patch
+def select(self:DecoderState, rows)->DecoderState: # Index `(B·k,)`: each row from one of the *same image*
+    "Hypotheses in another order, some perhaps twice"
+    return self._of_rows(lambda tensor: tensor[rows])
+
+@patch
+def keep(self:DecoderState, imgs)->DecoderState: # Index `(b,)` of images
+    "These images only, with all their hypotheses"
+    rows = imgs[:, None]*self.k + torch.arange(self.k, device=imgs.device)
+    rows = rows.flatten() # (b, k) -> (b·k,)
+    img = {name: tensor[imgs] for name, tensor in self.img.items()}
+    return self._of_rows(lambda tensor: tensor[rows], img)
+
+# %% ../../nbs/12_models.decoder.ipynb #efcfb484af
 class Decoder(nn.Module):
     "Base of all decoders: subclasses give `init_state` and `step`, and a faster `forward` if they have one"
     attends = True # Does `step` return an attention map?
-    max_len = None # Most tokens of a caption, if there is a limit
+    max_len = None # Length limit in tokens, if there is one
     spec = None    # What `create_decoder` needs to build it again
+
     def init_state(self, feats)->DecoderState: # Features `(B, P, D)`
+        "What can be computed once per image"
         raise NotImplementedError
-    def step(self, tokens, state): # `(B·k,)` ids -> logits `(B·k, V)`, state, attention `(B·k, P)` or None
+    def step(self, tokens, state): # Word ids `(B·k,)`
+        "Logits `(B·k, V)` of the next words, the new state, and attention `(B·k, P)` or None"
         raise NotImplementedError
-    def step_heads(self, tokens, state): # The same with the attention of each head `(B·k, heads, P)`, of which `step` gives the mean
+    def step_heads(self, tokens, state):
+        "The same with the attention of each head `(B·k, heads, P)`, of which `step` gives the mean"
         logits, state, alpha = self.step(tokens, state)
-        return logits, state, alpha if alpha is None else alpha[:, None]
+        return logits, state, alpha if alpha is None else alpha[:, None] # (B·k, P) -> (B·k, 1, P)
 
-    def forward(self,
-        feats,           # Features `(B, P, D)`
-        caps,            # Token ids `(B, N, T)`
-        tf_ratio:float=1 # Probability that a word fed in is the true one
-    )->tuple:            # Logits at the real positions `(M, V)` in `Packing` order; attention summed over time `(R, P)` if it attends
-        "Train on whole captions, step by step"
-        if caps.ndim == 2: caps = caps[:, None] # (B, T) -> (B, 1, T)
-        pk, caps = Packing(caps), caps.as_subclass(torch.Tensor)
-        state, flat = self.init_state(feats).expand(caps.shape[1]), caps.flatten(0, 1) # (B, N, T) -> (B·N, T)
-        tokens, out, cover = flat[:, 0], [], 0
-        for t,n in enumerate(pk.sizes):
-            logits, state, alpha = self.step(tokens, state)
-            out.append(logits[pk.rows[:n]])
-            if alpha is not None: cover = cover + alpha * (flat[:, t+1] != PAD_IDX)[:, None]
-            own = torch.rand(len(flat), device=flat.device) >= tf_ratio
-            tokens = torch.where(own, logits.detach().argmax(-1), flat[:, t+1])
-        return (torch.cat(out), cover[pk.rows]) if torch.is_tensor(cover) else (torch.cat(out),)
+# %% ../../nbs/12_models.decoder.ipynb #eb5dc6fa
+@patch
+def forward(self:Decoder,
+    feats,           # Features `(B, P, D)`
+    caps,            # Word ids `(B, N, T)`, or `(B, T)`
+    tf_ratio:float=1 # Probability that a word fed in is the true one
+)->tuple:            # Logits `(M, V)` at real positions, in `Packing` order; coverage `(R, P)` if it attends
+    "Train on whole captions, step by step"
+    packing = Packing(caps)
+    flat = caps.as_subclass(torch.Tensor).flatten(0, -2) # (B, N, T) -> (B·N, T)
+    state = self.init_state(feats).expand(packing.n_caps)
+    tokens = flat[:, 0]
+    logits = []
+    coverage = 0
+    for t, going in enumerate(packing.sizes):
+        step_logits, state, alpha = self.step(tokens, state)
+        logits.append(step_logits[packing.rows[:going]])
+        if alpha is not None:
+            coverage = coverage + alpha * (flat[:, t+1] != PAD_IDX)[:, None] # (B·N, P) * (B·N, 1)
+        own = torch.rand(len(flat), device=flat.device) >= tf_ratio
+        tokens = torch.where(own, step_logits.detach().argmax(-1), flat[:, t+1])
+    logits = torch.cat(logits)
+    return (logits, coverage[packing.rows]) if torch.is_tensor(coverage) else (logits,)
 
-# %% ../../nbs/12_models.decoder.ipynb #2bb5e11002
-import inspect
-
+# %% ../../nbs/12_models.decoder.ipynb #63f6e067
 DECODERS = {}
-def register_decoder(name:str): # What users write: `decoder='sat'`
-    "Class decorator that adds a decoder to the list"
-    def _inner(cls): DECODERS[name] = cls; cls.name = name; return cls
-    return _inner
 
+def register_decoder(
+    name:str # What users write: `decoder='sat'`
+):
+    "Class decorator that adds a decoder to the list"
+    def _register(cls):
+        DECODERS[name] = cls
+        cls.name = name
+        return cls
+    return _register
+
+# %% ../../nbs/12_models.decoder.ipynb #1a259c61
+def _check_options(cls, options):
+    "A `CaptionError` if the class `cls` does not take one of these options"
+    known = inspect.signature(cls.__init__).parameters
+    if any(param.kind == param.VAR_KEYWORD for param in known.values()):
+        return
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        choice = [option for option in known if option not in ('self', 'feat_dim', 'vocab_size')]
+        name = getattr(cls, 'name', cls.__name__)
+        option = unknown[0]
+        raise CaptionError(f"decoder {name!r} has no option {option!r}. {did_you_mean(option, choice)}")
+
+# %% ../../nbs/12_models.decoder.ipynb #a4b900a9
 def create_decoder(
     name:str,       # A registered name, or a `Decoder` subclass
-    feat_dim:int,   # Channels of the encoder's features
+    feat_dim:int,   # Channels of the encoder's features (D)
     vocab_size:int, # Entries of the vocabulary, special tokens included
-    seq_length:int=None, # Most tokens of a caption; for a decoder without positions this only limits what it may say
+    seq_length:int=None, # Length limit in tokens; without positions it only limits what the decoder says
     **kwargs        # What that decoder's `__init__` takes
 )->Decoder:
-    "Build a registered decoder"
-    if isinstance(name, str) and name not in DECODERS: raise CaptionError(f"no decoder is called {name!r}. {did_you_mean(name, DECODERS)}")
+    "Build a registered decoder; an unknown name or option raises `CaptionError`"
+    if isinstance(name, str) and name not in DECODERS:
+        raise CaptionError(f"no decoder is called {name!r}. {did_you_mean(name, DECODERS)}")
     cls = DECODERS.get(name, name)
-    known = inspect.signature(cls.__init__).parameters
-    bad = [k for k in kwargs if k not in known and not any(p.kind == p.VAR_KEYWORD for p in known.values())]
-    if bad: raise CaptionError(f"decoder {getattr(cls, 'name', cls.__name__)!r} has no option {bad[0]!r}. "
-                               f"{did_you_mean(bad[0], [k for k in known if k not in ('self', 'feat_dim', 'vocab_size')])}")
-    dec = cls(feat_dim, vocab_size, **kwargs, **(dict(seq_length=seq_length) if seq_length and 'seq_length' in known else {}))
-    if seq_length: dec.max_len = seq_length
-    dec.spec = dict(decoder=getattr(cls, 'name', None), seq_length=seq_length, **kwargs)
-    return dec
+    _check_options(cls, kwargs)
+    limit = {}
+    if seq_length and 'seq_length' in inspect.signature(cls.__init__).parameters:
+        limit['seq_length'] = seq_length
+    decoder = cls(feat_dim, vocab_size, **kwargs, **limit)
+    if seq_length:
+        decoder.max_len = seq_length
+    decoder.spec = dict(decoder=getattr(cls, 'name', None), seq_length=seq_length, **kwargs)
+    return decoder

@@ -5,7 +5,9 @@
 # %% ../../nbs/13_models.lstm.ipynb #c89ef9ace6
 from __future__ import annotations
 import torch
+from fastcore.basics import patch
 from torch import nn
+from torch.nn.functional import batch_norm
 from torch.nn.utils.rnn import PackedSequence
 from .decoder import Decoder, DecoderState, Packing, register_decoder
 
@@ -19,7 +21,7 @@ class LSTMDecoder(Decoder):
     attends = False
     def __init__(self,
         feat_dim:int,         # Channels of the features (D)
-        vocab_size:int,       # Entries of the vocabulary
+        vocab_size:int,       # Entries of the vocabulary (V)
         embed_dim:int=256,    # Words and image vector (E)
         hidden_dim:int=512,   # LSTM (H)
         layers:int=1,         # LSTM layers
@@ -29,36 +31,52 @@ class LSTMDecoder(Decoder):
     ):
         super().__init__()
         self.embed = nn.Embedding(vocab_size, embed_dim, padding_idx=0)
-        self.img, self.bn = nn.Linear(feat_dim, embed_dim), nn.BatchNorm1d(embed_dim, momentum=bn_momentum)
-        self.lstm = nn.LSTM(embed_dim, hidden_dim, layers, batch_first=True, dropout=dropout if layers > 1 else 0.)
-        self.drop, self.embed_drop = nn.Dropout(dropout), nn.Dropout(embed_drop)
+        self.img = nn.Linear(feat_dim, embed_dim)
+        self.bn = nn.BatchNorm1d(embed_dim, momentum=bn_momentum)
+        between = dropout if layers > 1 else 0.
+        self.lstm = nn.LSTM(embed_dim, hidden_dim, layers, batch_first=True, dropout=between)
+        self.drop = nn.Dropout(dropout)
+        self.embed_drop = nn.Dropout(embed_drop)
         self.out = nn.Linear(hidden_dim, vocab_size)
         nn.init.uniform_(self.embed.weight[1:], -0.1, 0.1)
 
-    def _look(self, feats): # Features `(B, P, D)` -> image vector `(B, E)`, and twice the LSTM's state `(layers, B, H)` after reading it
-        x = self.img(feats.as_subclass(torch.Tensor).mean(1))
-        train = self.bn.training and len(x) > 1 # one image has no statistics
-        x = nn.functional.batch_norm(x, self.bn.running_mean, self.bn.running_var, self.bn.weight, self.bn.bias, train, self.bn.momentum, self.bn.eps)
-        return x, *self.lstm(x[:, None])[1]     # (B, E) -> (B, 1, E)
-
-    def init_state(self, feats):
-        x, h, c = self._look(feats)
-        return DecoderState(dict(x=x), dict(h=h.transpose(0, 1), c=c.transpose(0, 1))) # (layers, B, H) -> (B, layers, H)
-
-    def step(self, tokens, state):
-        h, c = (state[k].transpose(0, 1).contiguous() for k in 'hc')            # (n, layers, H) -> (layers, n, H)
-        out, (h, c) = self.lstm(self.embed_drop(self.embed(tokens))[:, None], (h, c)) # (n, E) -> (n, 1, E)
-        return self.out(self.drop(out[:, 0])), state.update(h=h.transpose(0, 1), c=c.transpose(0, 1)), None
-
 # %% ../../nbs/13_models.lstm.ipynb #2afb23aebd
-from fastcore.basics import patch
+@patch
+def _look(self:LSTMDecoder, feats):
+    "Image vector `(B, E)` of features `(B, P, D)`; `h`, `c` `(layers, B, H)` of the LSTM that has read it"
+    pooled = self.img(feats.as_subclass(torch.Tensor).mean(1)) # (B, P, D) -> (B, E)
+    bn = self.bn
+    own = bn.training and len(pooled) > 1 # statistics of this batch?
+    x = batch_norm(pooled, bn.running_mean, bn.running_var, bn.weight, bn.bias, own, bn.momentum, bn.eps)
+    _, (h, c) = self.lstm(x[:, None])     # (B, E) -> (B, 1, E)
+    return x, h, c
 
+@patch
+def init_state(self:LSTMDecoder, feats):
+    x, h, c = self._look(feats)
+    rows = dict(h=h.transpose(0, 1), c=c.transpose(0, 1)) # (layers, B, H) -> (B, layers, H)
+    return DecoderState(dict(x=x), rows)
+
+# %% ../../nbs/13_models.lstm.ipynb #09cff5ed
+@patch
+def step(self:LSTMDecoder, tokens, state):
+    h = state['h'].transpose(0, 1).contiguous() # (n, layers, H) -> (layers, n, H)
+    c = state['c'].transpose(0, 1).contiguous() # (n, layers, H) -> (layers, n, H)
+    words = self.embed_drop(self.embed(tokens))
+    out, (h, c) = self.lstm(words[:, None], (h, c)) # (n, E) -> (n, 1, E)
+    logits = self.out(self.drop(out[:, 0]))         # (n, 1, H) -> (n, H) -> (n, V)
+    state = state.update(h=h.transpose(0, 1), c=c.transpose(0, 1)) # (layers, n, H) -> (n, layers, H)
+    return logits, state, None
+
+# %% ../../nbs/13_models.lstm.ipynb #d1a6b3ee37
 @patch
 def forward(self:LSTMDecoder, feats, caps, tf_ratio=1):
     "Train on whole captions (see `Decoder.forward` for the arguments)"
-    if tf_ratio < 1: return Decoder.forward(self, feats, caps, tf_ratio)
-    pk = Packing(caps)
+    if tf_ratio < 1:
+        return Decoder.forward(self, feats, caps, tf_ratio)
+    packing = Packing(caps)
     _, h, c = self._look(feats)
-    x = PackedSequence(self.embed_drop(self.embed(pk.tokens)), torch.tensor(pk.sizes))
-    out, _ = self.lstm(x, (h[:, pk.img], c[:, pk.img]))
+    words = self.embed_drop(self.embed(packing.tokens))
+    sequences = PackedSequence(words, torch.tensor(packing.sizes))
+    out, _ = self.lstm(sequences, (h[:, packing.img], c[:, packing.img])) # (layers, B, H) -> (layers, R, H)
     return (self.out(self.drop(out.data)),)
