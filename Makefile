@@ -35,8 +35,8 @@ test-slow: $(VENV)/.package ## The same with the cells marked `#| slow`
 lint: $(VENV)/.package ## Only the checks that run nothing: notebooks clean, export, ruff
 	$(PY) tools/run_tests.py clean export lint
 
-docs: $(VENV)/.package ## The documentation site, offline, in _docs/html; every link in it is checked
-	$(PY) tools/docs.py
+docs: $(VENV)/.package ## The documentation site, offline, in _docs/html; links and references are checked
+	$(PY) tools/run_tests.py docs
 
 bench: $(VENV)/.package ## Every benchmark: tables, and JSON beside them
 	@for f in benchmarks/[a-z]*.py; do \
