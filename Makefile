@@ -26,7 +26,7 @@ notebook: $(VENV)/.package ## The quick start tutorial in JupyterLab; its kernel
 demo: $(VENV)/.package ## Train on drawn scenes: score, pictures, an exported captioner (5 minutes on 2 cores)
 	$(PY) -m imcap_fastai.demo
 
-test: $(VENV)/.package ## Notebooks clean and exported, lint, every notebook and test without the slow cells
+test: $(VENV)/.package ## Notebooks clean and exported, lint, docs, every notebook and test without the slow cells
 	$(PY) tools/run_tests.py
 
 test-slow: $(VENV)/.package ## The same with the cells marked `#| slow`
