@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(sys.version_info < (3, 11), reason='Sphinx 9 needs Python 3.11: make env PYTHON=python3.11')
+pytestmark = pytest.mark.skipif(sys.version_info < (3, 11),
+                                reason='Sphinx 9 needs Python 3.11: make env PYTHON=python3.11')
 ROOT = Path(__file__).resolve().parents[1]
 BAD_PAGE = """# Start
 
-[gone](gone.md) [no heading](#nowhere) [elsewhere](other.md#nowhere) ![picture](gone.png) {py:obj}`no.such.thing`
+[gone](gone.md) [no heading](#nowhere) [elsewhere](other.md#nowhere)
+![picture](gone.png) {py:obj}`no.such.thing`
 
 $\\nosuchcommand$
 
@@ -20,8 +22,10 @@ $\\nosuchcommand$
 
 def sphinx(source, out):
     "Build the pages in the folder `source`: Sphinx's exit code and what it said"
-    command = [sys.executable, '-m', 'sphinx', '-n', '-W', '--keep-going', '-q', '-E', '-b', 'html', '-c', 'docs', source, out]
-    res = subprocess.run(command, cwd=ROOT, env=os.environ | dict(MPLBACKEND='Agg'), text=True, errors='replace',
+    command = [sys.executable, '-m', 'sphinx', '-n', '-W', '--keep-going', '-q', '-E', '-b', 'html', '-c',
+               'docs', source, out]
+    res = subprocess.run(command, cwd=ROOT, env=os.environ | dict(MPLBACKEND='Agg'), text=True,
+                         errors='replace',
                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     return res.returncode, res.stdout
 
@@ -52,7 +56,8 @@ def complaints(tmp_path_factory):
     assert code == 1, said
     return said
 
-@pytest.mark.parametrize('fault', ["'gone.md'", "'nowhere'", "doc 'other': 'nowhere'", 'gone.png', 'no.such.thing',
+@pytest.mark.parametrize('fault', ["'gone.md'", "'nowhere'", "doc 'other': 'nowhere'", 'gone.png',
+                                   'no.such.thing',
                                    'nosuchcommand cannot be drawn', 'loads https://elsewhere.example/page'])
 def test_a_broken_page_fails(complaints, fault):
     found = [line for line in complaints.splitlines() if fault in line and 'WARNING' in line]
