@@ -6,8 +6,9 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 import pytest
 
 # Notebooks and test files that take longest, longest first: two workers that begin with these end together
-LONGEST = ['test_newest', '00_startup', 'test_commands', 'test_docs', 'test_inputs', 'test_fastai',
-           'test_pictures', 'test_readme', 'test_page', 'test_hostile', 'test_api', '63_demo', '61_training']
+LONGEST = ['test_newest', 'test_fastai', 'test_readme', '61_training', 'test_docs', 'test_api',
+           'test_pictures', '00_startup', '55_doctor', '62_cli', '56_inference', 'test_benchmarks',
+           'test_page', 'test_fits']
 
 def group(item):
     "What stays together in one worker: a file, but each notebook for itself"

@@ -92,8 +92,8 @@ def text_faults(text, commands, public, defined=()):
         if OPTION.match(span) and OPTION.match(span)[0] not in known:
             faults.append(f'no command has the option {span}')
         called = re.match(r'([A-Za-z_]\w*)\(', span)
-        known = called and (called[1] in public or called[1] in defined or hasattr(builtins, called[1]))
-        if called and not known:
+        exists = called and (called[1] in public or called[1] in defined or hasattr(builtins, called[1]))
+        if called and not exists:
             faults.append(f'there is no {called[1]}()')
         method = re.match(r'learn\.(\w+)\(', span)
         if method and not is_method(method[1]):
@@ -133,8 +133,8 @@ def code_faults(source, everything):
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or '').startswith('imcap_fastai'):
             module = importlib.import_module(node.module)
-            names = [a.name for a in node.names if a.name != '*']
-            faults += [f'{node.module} has no {name}' for name in names if not hasattr(module, name)]
+            imported = [a.name for a in node.names if a.name != '*']
+            faults += [f'{node.module} has no {name}' for name in imported if not hasattr(module, name)]
         elif isinstance(node, ast.Name) and node.id not in names:
             if node.id not in everything and not hasattr(builtins, node.id):
                 faults.append(f'{node.id} is neither defined nor in imcap_fastai.all')
