@@ -26,7 +26,7 @@ notebook: $(VENV)/.package ## The quick start tutorial in JupyterLab; its kernel
 demo: $(VENV)/.package ## Train on drawn scenes: score, pictures, an exported captioner (5 minutes on 2 cores)
 	$(PY) -m imcap_fastai.demo
 
-test: $(VENV)/.package ## Notebooks clean and exported, lint, every notebook and test without the slow cells
+test: $(VENV)/.package ## Notebooks clean and exported, lint, docs, every notebook and test without the slow cells
 	$(PY) tools/run_tests.py
 
 test-slow: $(VENV)/.package ## The same with the cells marked `#| slow`
@@ -35,8 +35,8 @@ test-slow: $(VENV)/.package ## The same with the cells marked `#| slow`
 lint: $(VENV)/.package ## Only the checks that run nothing: notebooks clean, export, ruff
 	$(PY) tools/run_tests.py clean export lint
 
-docs: $(VENV)/.package ## The documentation site, offline, in _docs/html; every link in it is checked
-	$(PY) tools/docs.py
+docs: $(VENV)/.package ## The documentation site, offline, in _docs/html; links and references are checked
+	$(PY) tools/run_tests.py docs
 
 bench: $(VENV)/.package ## Every benchmark: tables, and JSON beside them
 	@for f in benchmarks/[a-z]*.py; do \

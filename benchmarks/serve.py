@@ -135,7 +135,7 @@ def int8_linear(module):
 
 def onnx_encoder(enc, size):
     "The encoder in ONNX Runtime, or None if that is not installed"
-    try: import onnxruntime as ort; import onnxscript # noqa: F401
+    try: import onnxruntime as ort; import onnxscript # noqa: F401, torch's exporter needs it
     except ImportError: return None
     f = io.BytesIO()
     torch.onnx.export(enc.body, (torch.zeros(2, 3, size, size),), f, dynamic_shapes=({0: torch.export.Dim('n')},), dynamo=True)

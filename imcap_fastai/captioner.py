@@ -26,7 +26,7 @@ from .files import (GOLDEN, SPEC, build_model, export_note, how_to_install, read
                                 version_differences, write_files)
 
 # %% auto #0
-__all__ = ['Caption', 'to_caption', 'seen_part', 'ImageView', 'map_part', 'keep_modes', 'evaluating', 'Captioner', 'golden_scene',
+__all__ = ['to_caption', 'seen_part', 'ImageView', 'map_part', 'keep_modes', 'evaluating', 'Captioner', 'golden_scene',
            'export_captioner', 'load_captioner']
 
 # %% ../nbs/22_captioner.ipynb #b25bf0e4

@@ -1,8 +1,9 @@
 """Captioners whose answers follow from their weights: made, not trained; and files of images.
 
 No test may rest on what a training converges to, for that differs between machines. So the weights of a small
-`'sat'` captioner are written down here: the last layer is solved for in closed form, with margins so wide that no
-rounding matters. Tests and notebooks use them: `sys.path.append('../tests')`, `from made import write_captions`.
+`'sat'` captioner are written down here: the last layer is solved for in closed form, with margins so wide
+that no rounding matters. Tests and notebooks use them: `sys.path.append('../tests')`, `from made import
+write_captions`.
 """
 import io
 
@@ -28,9 +29,10 @@ def image_means(learn, images):
 def _multiply(decoder, means=None):
     """Make the hidden state a product of two things: what the image gives, and what the word before gives.
 
-    The LSTM's input gate is closed and its forget gate open, so the cell holds for ever what it began with: a random
-    projection of the image (or the same for all images, without `means`). The output gate depends on the word
-    alone. The words do not depend on the attention, which moves with the word before all the same.
+    The LSTM's input gate is closed and its forget gate open, so the cell holds for ever what it began with:
+    a random projection of the image (or the same for all images, without `means`). The output gate depends
+    on the word alone. The words do not depend on the attention, which moves with the word before all the
+    same.
     """
     n_hidden = decoder.out.in_features
     n_attn = decoder.splits[0]
@@ -69,7 +71,8 @@ def _hidden_states(decoder, means):
 
 @torch.no_grad()
 def _solve(decoder, hidden, wanted):
-    "Let the last layer give the logits `wanted` in the states `hidden`, exactly: there must be no more of them than units"
+    """Let the last layer give the logits `wanted` in the states `hidden`, exactly: there must be no more of
+    them than units"""
     hidden = hidden.reshape(-1, hidden.shape[-1]).double()
     wanted = wanted.reshape(-1, wanted.shape[-1]).double()
     assert len(hidden) <= hidden.shape[1], f'{len(hidden)} states need as many hidden units'
@@ -89,9 +92,9 @@ def _ids(learn, text):
 def write_captions(learn, images, texts, everywhere=True):
     """Make the captioner say `texts[i]` of `images[i]`. No word may come twice in a caption.
 
-    After a word of the caption the next one gets 8, after any other word the end gets 3, and everything else a seeded
-    random number below 1. This is solved for every word and image, which takes as many hidden units; with
-    `everywhere=False` only for the words of each image's own caption.
+    After a word of the caption the next one gets 8, after any other word the end gets 3, and everything else
+    a seeded random number below 1. This is solved for every word and image, which takes as many hidden
+    units; with `everywhere=False` only for the words of each image's own caption.
     """
     decoder = learn.model.eval().decoder
     n_words = decoder.embed.num_embeddings
@@ -113,8 +116,8 @@ def write_captions(learn, images, texts, everywhere=True):
 def write_language(learn, texts):
     """Make the captioner know which word follows which in `texts`, and nothing of any image.
 
-    Its logits are the log-probabilities of the next word given the word before; of words that are equally likely, the
-    one that comes first in the vocabulary is a little likelier.
+    Its logits are the log-probabilities of the next word given the word before; of words that are equally
+    likely, the one that comes first in the vocabulary is a little likelier.
     """
     decoder = learn.model.eval().decoder
     n_words = decoder.embed.num_embeddings

@@ -26,7 +26,8 @@ def test_wrong_names_and_values_are_one_line(learn, ask, says):
 
 
 @pytest.mark.parametrize('given, says', [
-    (dict(hidden_dim=8), 'decoder_kwargs=dict\\(hidden_dim=8\\)'), (dict(learning_rate=1), "'lr'"), (dict(atn_penalty=1), "'attn_penalty'"),
+    (dict(hidden_dim=8), 'decoder_kwargs=dict\\(hidden_dim=8\\)'), (dict(learning_rate=1), "'lr'"),
+    (dict(atn_penalty=1), "'attn_penalty'"),
     (dict(arch='resnet_18'), "'resnet18'"), (dict(decoder='sta'), "'sat'"),
 ])
 def test_wrong_arguments_of_caption_learner_are_one_line(learn, given, says):
@@ -48,7 +49,8 @@ def test_draws_repeat_with_their_seed_in_any_batch(learn):
     together = learn.captions(images, **asked)
     alone = [learn.captions([image], **asked)[0] for image in images]
     assert [[o.text for o in c.n_best] for c in together] == [[o.text for o in c.n_best] for c in alone]
-    assert all([o.log_prob for o in c.n_best] == sorted((o.log_prob for o in c.n_best), reverse=True) for c in together)
+    assert all([o.log_prob for o in c.n_best] == sorted((o.log_prob for o in c.n_best),
+                                                        reverse=True) for c in together)
     other = learn.captions(images, **{**asked, 'seed': 5})
     assert [c.text for c in other] != [c.text for c in together]
 
@@ -70,7 +72,8 @@ def test_asking_for_a_beam_puts_exported_draws_aside(learn):
 
 
 def test_a_score_card_says_which_repeats_were_forbidden(learn):
-    card = learn.score_card(beam_sizes=1, tokenizer='spacy', meteor=False, times=0, yardsticks=False, progress=False, no_repeat_ngram_size=2)
+    card = learn.score_card(beam_sizes=1, tokenizer='spacy', meteor=False, times=0, yardsticks=False,
+                            progress=False, no_repeat_ngram_size=2)
     assert '|ngram:2|' in card.signature
 
 

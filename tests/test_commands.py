@@ -1,4 +1,5 @@
-"The commands' doors: help and mistakes are answered before PyTorch is imported, in one line, and outputs are tried before the work."
+"""The commands' doors: help and mistakes are answered before PyTorch is imported, in one line, and outputs
+are tried before the work."""
 import json
 import subprocess
 import sys
@@ -17,7 +18,8 @@ print(json.dumps([code or 0, heavy]))
 
 def run(tmp_path, command, *args):
     "Exit code, heavy packages that were imported, what went to the error channel"
-    done = subprocess.run([sys.executable, '-c', CODE, command, *args], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run([sys.executable, '-c', CODE, command, *args], capture_output=True, text=True,
+                          cwd=tmp_path)
     assert done.stdout, done.stderr
     code, heavy = json.loads(done.stdout.splitlines()[-1])
     return code, heavy, done.stderr
@@ -71,7 +73,8 @@ def test_trying_an_output_leaves_nothing_behind(place):
 
 
 def test_unknown_device_is_one_line(place):
-    done = subprocess.run([sys.executable, '-c', CODE, 'caption_cmd', 'captioner', 'photo.jpg', '--device', 'cuda:99'],
+    done = subprocess.run([sys.executable, '-c', CODE, 'caption_cmd', 'captioner', 'photo.jpg', '--device',
+                           'cuda:99'],
                           capture_output=True, text=True, cwd=place)
     assert "device='cuda:99' is not here" in done.stderr and 'Traceback' not in done.stderr
 
@@ -81,10 +84,12 @@ def test_captions_with_options_of_the_search(make_learner, place):
     from imcap_fastai.captioner import export_captioner, load_captioner
     Image.new('RGB', (64, 64), 'red').save(place/'red.png')
     export_captioner(make_learner(), place/'captioner')
-    args = ['--n-best', '3', '--temperature', '5', '--top-k', '9', '--top-p', '.9', '--seed', '3', '--format', 'json', '--device', 'cpu',
+    args = ['--n-best', '3', '--temperature', '5', '--top-k', '9', '--top-p', '.9', '--seed', '3', '--format',
+            'json', '--device', 'cpu',
             '--no-repeat-ngram-size', '2', '--out', 'said.json']
     code, heavy, said = run(place, 'caption_cmd', 'captioner', 'red.png', *args)
     assert code == 0, said
     got = [c['caption'] for c in json.loads((place/'said.json').read_text())[0]['n_best']]
-    want = load_captioner(place/'captioner').caption(place/'red.png', n_best=3, temperature=5., top_k=9, top_p=.9, seed=3, no_repeat_ngram_size=2)
+    want = load_captioner(place/'captioner').caption(place/'red.png', n_best=3, temperature=5., top_k=9,
+                                                     top_p=.9, seed=3, no_repeat_ngram_size=2)
     assert got == [c.text for c in want.n_best]

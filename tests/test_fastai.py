@@ -1,5 +1,5 @@
-"""Every public method of fastai's `Learner` and every callback that fastai ships: each works, or says in one sentence why not and what to use.
-The table in the docs (nbs/50_learner.ipynb) names each of them."""
+"""Every public method of fastai's `Learner` and every callback that fastai ships: each works, or says in one
+sentence why not and what to use. The table in the docs (nbs/50_learner.ipynb) names each of them."""
 import importlib
 import inspect
 import json
@@ -11,16 +11,20 @@ import matplotlib.pyplot as plt
 from matplotlib.text import Text
 import pytest
 import torch
-from fastai.callback.all import (ActivationStats, CSVLogger, CutMix, GradientAccumulation, GradientClip, HookCallback, MixUp, ModelResetter,
-                                 ModelToHalf, NonNativeMixedPrecision, ParamScheduler, ProgressCallback, ReduceLROnPlateau, RNNCallback,
-                                 RNNRegularizer, SaveModelCallback, SchedCos, ShortEpochCallback, ShowGraphCallback, TerminateOnNaNCallback)
+from fastai.callback.all import (ActivationStats, CSVLogger, CutMix, GradientAccumulation, GradientClip,
+                                 HookCallback, MixUp, ModelResetter,
+                                 ModelToHalf, NonNativeMixedPrecision, ParamScheduler, ProgressCallback,
+                                 ReduceLROnPlateau, RNNCallback,
+                                 RNNRegularizer, SaveModelCallback, SchedCos, ShortEpochCallback,
+                                 ShowGraphCallback, TerminateOnNaNCallback)
 from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.data import CollectDataCallback
 from fastai.callback.preds import MCDropoutCallback
 from fastai.callback.tensorboard import TensorBoardCallback
 from fastai.callback.wandb import WandbCallback
 from fastai.interpret import Interpretation
-from fastai.vision.all import (BnFreeze, Callback, CastToTensor, EarlyStoppingCallback, FetchPredsCallback, GatherPredsCallback, Learner,
+from fastai.vision.all import (BnFreeze, Callback, CastToTensor, EarlyStoppingCallback, FetchPredsCallback,
+                               GatherPredsCallback, Learner,
                                SkipToEpoch)
 from fastai.vision.gan import AdaptiveGANSwitcher, FixedGANSwitcher, GANDiscriminativeLR, GANTrainer
 
@@ -50,25 +54,38 @@ def fitted(learn, *args):
 
 METHODS = dict(
     add_cb=lambda learn: learn.add_cb(GradientClip(1.)), add_cbs=lambda learn: learn.add_cbs([GradientClip]),
-    added_cbs=lambda learn: learn.added_cbs(GradientClip(1.)).__enter__(), all_batches=fitted, create_opt=lambda learn: learn.create_opt(),
-    export=lambda learn: learn.export('here.pkl'), fine_tune=lambda learn: learn.fine_tune(1), fit=lambda learn: learn.fit(1),
+    added_cbs=lambda learn: learn.added_cbs(GradientClip(1.)).__enter__(), all_batches=fitted,
+    create_opt=lambda learn: learn.create_opt(),
+    export=lambda learn: learn.export('here.pkl'), fine_tune=lambda learn: learn.fine_tune(1),
+    fit=lambda learn: learn.fit(1),
     fit_flat_cos=lambda learn: learn.fit_flat_cos(1), fit_one_cycle=lambda learn: learn.fit_one_cycle(1),
-    fit_sgdr=lambda learn: learn.fit_sgdr(1, 1), freeze=lambda learn: learn.freeze(), freeze_to=lambda learn: learn.freeze_to(1),
+    fit_sgdr=lambda learn: learn.fit_sgdr(1, 1), freeze=lambda learn: learn.freeze(),
+    freeze_to=lambda learn: learn.freeze_to(1),
     get_preds=lambda learn: learn.get_preds(), load=lambda learn: (learn.save('x'), learn.load('x')),
-    loss_not_reduced=lambda learn: learn.loss_not_reduced().__enter__(), lr_find=lambda learn: learn.lr_find(num_it=12, show_plot=False),
-    metrics=lambda learn: learn.metrics, no_bar=lambda learn: learn.no_bar().__enter__(), no_logging=lambda learn: learn.no_logging().__enter__(),
-    no_mbar=lambda learn: learn.no_mbar().__enter__(), one_batch=fitted, ordered_cbs=lambda learn: learn.ordered_cbs('after_batch'),
-    predict=lambda learn: learn.predict(learn.dls.valid_ds.items['image'].iloc[0]), remove_cb=lambda learn: learn.remove_cb(learn.recorder),
-    remove_cbs=lambda learn: learn.remove_cbs([learn.recorder]), removed_cbs=lambda learn: learn.removed_cbs([learn.recorder]).__enter__(),
-    save=lambda learn: learn.save('x'), show_results=lambda learn: learn.show_results(), show_training_loop=lambda learn: learn.show_training_loop(),
-    summary=lambda learn: learn.summary(), to_bf16=lambda learn: fitted(learn.to_bf16()), to_channelslast=lambda learn: fitted(learn.to_channelslast()),
-    to_contiguous=lambda learn: fitted(learn.to_channelslast().to_contiguous()), to_detach=lambda learn: learn.to_detach(torch.zeros(2)),
+    loss_not_reduced=lambda learn: learn.loss_not_reduced().__enter__(),
+    lr_find=lambda learn: learn.lr_find(num_it=12, show_plot=False),
+    metrics=lambda learn: learn.metrics, no_bar=lambda learn: learn.no_bar().__enter__(),
+    no_logging=lambda learn: learn.no_logging().__enter__(),
+    no_mbar=lambda learn: learn.no_mbar().__enter__(), one_batch=fitted,
+    ordered_cbs=lambda learn: learn.ordered_cbs('after_batch'),
+    predict=lambda learn: learn.predict(learn.dls.valid_ds.items['image'].iloc[0]),
+    remove_cb=lambda learn: learn.remove_cb(learn.recorder),
+    remove_cbs=lambda learn: learn.remove_cbs([learn.recorder]),
+    removed_cbs=lambda learn: learn.removed_cbs([learn.recorder]).__enter__(),
+    save=lambda learn: learn.save('x'), show_results=lambda learn: learn.show_results(),
+    show_training_loop=lambda learn: learn.show_training_loop(),
+    summary=lambda learn: learn.summary(), to_bf16=lambda learn: fitted(learn.to_bf16()),
+    to_channelslast=lambda learn: fitted(learn.to_channelslast()),
+    to_contiguous=lambda learn: fitted(learn.to_channelslast().to_contiguous()),
+    to_detach=lambda learn: learn.to_detach(torch.zeros(2)),
     to_fp16=lambda learn: fitted(learn.to_fp16()), to_fp32=lambda learn: fitted(learn.to_fp16().to_fp32()),
     unfreeze=lambda learn: learn.unfreeze(), validate=lambda learn: learn.validate(),
     validation_context=lambda learn: learn.validation_context().__enter__())
-NO_METHODS = dict(tta='beam_size', to_non_native_fp16='to_fp16', to_non_native_fp32=None)  # name -> what its message names instead
+NO_METHODS = dict(tta='beam_size', to_non_native_fp16='to_fp16',
+                  to_non_native_fp32=None)  # name -> what its message names instead
 WITHIN_A_FIT = {'x', 'y'}  # properties that exist while a batch is at hand
-OTHERS = {'distrib_ctx', 'to_parallel', 'detach_parallel', 'parallel_ctx', 'to_distributed', 'detach_distributed', 'gather_args'}  # added by modules
+OTHERS = {'distrib_ctx', 'to_parallel', 'detach_parallel', 'parallel_ctx', 'to_distributed',
+          'detach_distributed', 'gather_args'}  # added by modules
 
 
 def test_every_method_is_known():
@@ -114,7 +131,8 @@ def test_get_preds_of_images_without_captions(learn):
         learn.get_preds(dl=learn.dls.test_dl(table), with_loss=True)
 
 
-@pytest.mark.parametrize('given, says', [(dict(act=torch.sigmoid), 'word ids'), (dict(cbs=[MCDropoutCallback()]), 'temperature'),
+@pytest.mark.parametrize('given, says', [(dict(act=torch.sigmoid), 'word ids'),
+                                         (dict(cbs=[MCDropoutCallback()]), 'temperature'),
                                          (dict(beam=3), "'beam_size'")])
 def test_get_preds_refuses_what_has_no_meaning(learn, given, says):
     with pytest.raises(CaptionError, match=says):
@@ -133,24 +151,37 @@ def test_fastais_interpretation(learn):
 # ---- callbacks
 
 CALLBACKS = dict(
-    ActivationStats=lambda: ActivationStats(with_hist=True), BnFreeze=BnFreeze, CSVLogger=CSVLogger, CastToTensor=CastToTensor,
-    ChannelsLast=ChannelsLast, CollectDataCallback=CollectDataCallback, EarlyStoppingCallback=lambda: EarlyStoppingCallback(monitor='bleu4'),
-    FetchPredsCallback=FetchPredsCallback, GradientAccumulation=lambda: GradientAccumulation(8), GradientClip=GradientClip,
+    ActivationStats=lambda: ActivationStats(with_hist=True), BnFreeze=BnFreeze, CSVLogger=CSVLogger,
+    CastToTensor=CastToTensor,
+    ChannelsLast=ChannelsLast, CollectDataCallback=CollectDataCallback,
+    EarlyStoppingCallback=lambda: EarlyStoppingCallback(monitor='bleu4'),
+    FetchPredsCallback=FetchPredsCallback, GradientAccumulation=lambda: GradientAccumulation(8),
+    GradientClip=GradientClip,
     HookCallback=lambda: HookCallback(hook=lambda m, i, o: None), MCDropoutCallback=MCDropoutCallback,
     ParamScheduler=lambda: ParamScheduler({'lr': SchedCos(1e-3, 1e-4)}), ProgressCallback=ProgressCallback,
-    ReduceLROnPlateau=lambda: ReduceLROnPlateau(monitor='bleu4', patience=1), SaveModelCallback=lambda: SaveModelCallback(monitor='bleu4'),
-    ShortEpochCallback=lambda: ShortEpochCallback(short_valid=True), ShowGraphCallback=lambda: [ProgressCallback(), ShowGraphCallback()],
+    ReduceLROnPlateau=lambda: ReduceLROnPlateau(monitor='bleu4', patience=1),
+    SaveModelCallback=lambda: SaveModelCallback(monitor='bleu4'),
+    ShortEpochCallback=lambda: ShortEpochCallback(short_valid=True),
+    ShowGraphCallback=lambda: [ProgressCallback(), ShowGraphCallback()],
     SkipToEpoch=lambda: SkipToEpoch(1), TerminateOnNaNCallback=TerminateOnNaNCallback)
 NO_CALLBACKS = {cb: says for says, cbs in {
-    'aug_transforms': [MixUp, CutMix], 'dropout': [ModelResetter, RNNCallback, RNNRegularizer], 'to_fp16': [ModelToHalf, NonNativeMixedPrecision],
-    'fit_one_cycle': [lambda: FixedGANSwitcher(), lambda: AdaptiveGANSwitcher(), lambda: GANDiscriminativeLR(1.),
+    'aug_transforms': [MixUp, CutMix], 'dropout': [ModelResetter, RNNCallback, RNNRegularizer],
+    'to_fp16': [ModelToHalf, NonNativeMixedPrecision],
+    'fit_one_cycle': [lambda: FixedGANSwitcher(), lambda: AdaptiveGANSwitcher(),
+                      lambda: GANDiscriminativeLR(1.),
                       lambda: GANTrainer.__new__(GANTrainer)],
     'get_preds': [lambda: GatherPredsCallback(with_loss=True)]}.items() for cb in cbs}
-ELSEWHERE = {  # fastai's own machinery, tried by every fit; bases of others; loggers, tried below or in the notebooks; services that need an account
-    'Callback', 'TrainEvalCallback', 'Recorder', 'MixedPrecision', 'LRFinder', 'GatherPredsCallback', 'TrackerCallback', 'MixHandler', 'VerboseCallback',
-    'TensorBoardBaseCallback', 'TensorBoardCallback', 'TensorBoardProjectorCallback', 'WandbCallback', 'CometCallback', 'NeptuneCallback',
-    'AzureMLCallback', 'CaptumCallback', 'DistributedTrainer', 'GANTrainer', 'FixedGANSwitcher', 'AdaptiveGANSwitcher', 'GANDiscriminativeLR',
-    'MixUp', 'CutMix', 'ModelResetter', 'RNNCallback', 'RNNRegularizer', 'ModelToHalf', 'NonNativeMixedPrecision'}
+# fastai's own machinery, tried by every fit; bases of others; loggers, tried below or in the notebooks;
+# services that need an account
+ELSEWHERE = {
+    'Callback', 'TrainEvalCallback', 'Recorder', 'MixedPrecision', 'LRFinder', 'GatherPredsCallback',
+    'TrackerCallback', 'MixHandler', 'VerboseCallback',
+    'TensorBoardBaseCallback', 'TensorBoardCallback', 'TensorBoardProjectorCallback', 'WandbCallback',
+    'CometCallback', 'NeptuneCallback',
+    'AzureMLCallback', 'CaptumCallback', 'DistributedTrainer', 'GANTrainer', 'FixedGANSwitcher',
+    'AdaptiveGANSwitcher', 'GANDiscriminativeLR',
+    'MixUp', 'CutMix', 'ModelResetter', 'RNNCallback', 'RNNRegularizer', 'ModelToHalf',
+    'NonNativeMixedPrecision'}
 
 
 def shipped():
@@ -164,7 +195,8 @@ def shipped():
             module = importlib.import_module(info.name)
         except Exception:  # an optional package is missing
             continue
-        out |= {n for n, o in vars(module).items() if inspect.isclass(o) and issubclass(o, Callback) and o.__module__ == info.name}
+        classes = {n: o for n, o in vars(module).items() if inspect.isclass(o) and o.__module__ == info.name}
+        out |= {n for n, o in classes.items() if issubclass(o, Callback)}
     return out
 
 
@@ -178,7 +210,8 @@ def test_callback_works(learn, name):
     learn.fit(1, 1e-3, cbs=CALLBACKS[name]())
 
 
-@pytest.mark.parametrize('name', ['ActivationStats', 'FetchPredsCallback', 'SaveModelCallback', 'ShortEpochCallback', 'ShowGraphCallback'])
+@pytest.mark.parametrize('name', ['ActivationStats', 'FetchPredsCallback', 'SaveModelCallback',
+                                  'ShortEpochCallback', 'ShowGraphCallback'])
 def test_callback_works_from_stored_features(learn, name):
     learn.freeze()
     learn.fit(2, 1e-3, cbs=CALLBACKS[name]())
@@ -192,7 +225,8 @@ def test_callback_without_a_meaning_says_so(learn, cb, says):
     assert '\n' not in str(e.value) and list(learn.cbs) == before
 
 
-@pytest.mark.parametrize('monitor, says', [('bleu4', r'metrics=\[Bleu\(\)\]'), ('cider', r'metrics=\[Cider\(\)\]'),
+@pytest.mark.parametrize('monitor, says', [('bleu4', r'metrics=\[Bleu\(\)\]'),
+                                           ('cider', r'metrics=\[Cider\(\)\]'),
                                            ('val_loss', "'valid_loss'")])
 @pytest.mark.parametrize('tracker', [SaveModelCallback, EarlyStoppingCallback, ReduceLROnPlateau])
 def test_a_tracker_of_what_nobody_measures(make_learner, tracker, monitor, says):
@@ -200,7 +234,8 @@ def test_a_tracker_of_what_nobody_measures(make_learner, tracker, monitor, says)
         make_learner().fit(1, cbs=tracker(monitor=monitor))
 
 
-@pytest.mark.parametrize('make', [lambda tmp: TensorBoardCallback(log_dir=tmp), lambda tmp: WandbCallback()], ids=['tensorboard', 'wandb'])
+@pytest.mark.parametrize('make', [lambda tmp: TensorBoardCallback(log_dir=tmp), lambda tmp: WandbCallback()],
+                         ids=['tensorboard', 'wandb'])
 def test_loggers_with_their_defaults(learn, make, tmp_path, monkeypatch):
     monkeypatch.setenv('WANDB_MODE', 'offline')
     monkeypatch.setenv('WANDB_SILENT', 'true')
@@ -221,7 +256,8 @@ def test_wandb_without_a_saved_model_says_so(learn):
 
 def test_the_docs_table_names_them_all():
     cells = json.loads((ROOT/'nbs'/'50_learner.ipynb').read_text())['cells']
-    table = next(''.join(c['source']) for c in cells if c['cell_type'] == 'markdown' and '| fastai |' in ''.join(c['source']))
+    texts = [''.join(c['source']) for c in cells if c['cell_type'] == 'markdown']
+    table = next(text for text in texts if '| fastai |' in text)
     missing = [n for n in [*public(Learner), *CALLBACKS, *ELSEWHERE] if f'`{n}`' not in table]
     assert not missing
 

@@ -53,8 +53,10 @@ def test_no_step_is_an_error_that_names_bs(make_learner, way):
 
 # ---- interrupted
 
-INTERRUPTED = [*((event, KeyboardInterrupt()) for event in ('before_fit', 'after_pred', 'after_step', 'before_validate', 'after_epoch')),
-               ('after_pred', RuntimeError('out of memory')), ('after_step', CaptionError('a loss that is not a number'))]
+INTERRUPTED = [*((event, KeyboardInterrupt()) for event in ('before_fit', 'after_pred', 'after_step',
+                                                            'before_validate', 'after_epoch')),
+               ('after_pred', RuntimeError('out of memory')),
+               ('after_step', CaptionError('a loss that is not a number'))]
 
 
 @pytest.mark.parametrize('event, exception', INTERRUPTED)
@@ -95,7 +97,8 @@ def test_cider_is_watched_and_each_image_captioned_once(make_learner, monkeypatc
     decode = metrics.greedy
     monkeypatch.setattr(metrics, 'greedy', lambda *args, **kwargs: calls.append(1) or decode(*args, **kwargs))
     learn = make_learner(metrics=[metrics.Bleu(), metrics.Cider()])
-    learn.fit(2, 1e-12, cbs=[SaveModelCallback(monitor='cider'), EarlyStoppingCallback(monitor='cider', patience=1)])
+    learn.fit(2, 1e-12, cbs=[SaveModelCallback(monitor='cider'),
+                             EarlyStoppingCallback(monitor='cider', patience=1)])
     assert learn.recorder.metric_names[-2:] == ['cider', 'time']
     assert len(calls) == 2 * len(learn.dls.valid)
 

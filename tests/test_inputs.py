@@ -1,4 +1,5 @@
-"""Tables, files, tokenizers and encoders as people have them: each is taken, or refused with one clear sentence."""
+"""Tables, files, tokenizers and encoders as people have them: each is taken, or refused with one clear
+sentence."""
 
 import io, json, pickle, warnings
 from functools import partial
@@ -539,7 +540,8 @@ class Words(nn.Module):
 @pytest.mark.parametrize(
     'make, message',
     [
-        (lambda: nn.Sequential(Net(), nn.Flatten()), r'gives \(2, 384\) of two images of 64×64: an encoder gives a map'),
+        (lambda: nn.Sequential(Net(), nn.Flatten()),
+         r'gives \(2, 384\) of two images of 64×64: an encoder gives a map'),
         (lambda: Words(), 'gives a dict of a 64×64 image'),
         (lambda: Fixed(), r'fails on a 64×64 image .*takes 96 pixels.*size=\(224, 224\)'),
         (lambda: nn.Linear, 'cannot be made without arguments'),

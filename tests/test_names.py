@@ -10,8 +10,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 OTHERS = ['fastai.vision.all', 'torch', 'torch.nn', 'torch.nn.functional', 'torch.utils.data', 'torchvision',
           'torchvision.models', 'torchvision.transforms']
-STAY_HOME = dict(outer='models.recurrence', recur='models.recurrence', lstm_cell='models.sat', sample='decode', interval='scorecard',
-                 options='training', stages='training', trackers='training', set_rng_state='callback', Caption='learner')
+STAY_HOME = dict(outer='models.recurrence', recur='models.recurrence', lstm_cell='models.sat', sample='decode',
+                 interval='scorecard',
+                 options='training', stages='training', trackers='training', set_rng_state='callback',
+                 Caption='captioner')
 
 
 def ours():
@@ -53,7 +55,8 @@ def test_each_name_comes_from_one_module():
     assert not {n: where for n, where in seen.items() if len(where) > 1}
 
 
-@pytest.mark.parametrize('old', ['models.transformer.ImageBlock', 'models.transformer.TransformerDecoder', 'models.encoder.TimmBody'])
+@pytest.mark.parametrize('old', ['models.transformer.ImageBlock', 'models.transformer.TransformerDecoder',
+                                 'models.encoder.TimmBody'])
 def test_pickles_of_the_first_version_find_their_classes(old):
     module, name = old.rsplit('.', 1)
     assert inspect.isclass(getattr(importlib.import_module(f'imcap_fastai.{module}'), name))
@@ -69,7 +72,8 @@ df = pd.read_json({str(table)!r})
 block = DataBlock(blocks=(ImageBlock, CaptionBlock(min_freq=1)), get_x=get_image, get_y=get_captions,
                   splitter=RandomSplitter(seed=1), item_tfms=Resize(64, method=ResizeMethod.Squish))
 dls = block.dataloaders(df, bs=4, num_workers=0)
-learn = caption_learner(dls, resnet18, weights=None, cut=-1, decoder_kwargs=dict(embed_dim=8, hidden_dim=8, attn_dim=8))
+sizes = dict(embed_dim=8, hidden_dim=8, attn_dim=8)
+learn = caption_learner(dls, resnet18, weights=None, cut=-1, decoder_kwargs=sizes)
 with learn.no_bar(): learn.fit(1, 1e-3)
 print(type(learn.predict(df.image[0])).__name__)
 """

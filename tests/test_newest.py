@@ -1,11 +1,29 @@
-"""The step that installs the newest versions: what it skips and what it fails on, and captioners that travel."""
+"""The step that installs the newest versions: what it skips and what it fails on, and captioners that
+travel."""
 import sys
 from pathlib import Path
+import exchange
+import newest
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT/'tools'))
-import exchange, newest  # noqa: E402
+
+@pytest.fixture(scope='module')
+def fresh():
+    "A fresh environment with the newest versions, and a folder beside it"
+    try:
+        uv = newest.find_uv()
+        with newest.scratch_folder(uv) as folder:
+            yield newest.install_newest(uv, Path(folder)), Path(folder)
+    except newest.Skipped as e:
+        pytest.skip(f'the newest versions: {e}')
+
+@pytest.mark.parametrize('name', newest.CHECKS)
+def test_with_the_newest_versions(fresh, name):
+    python, folder = fresh
+    fault = newest.check(name, python, folder)
+    if fault:
+        pytest.fail(f'{newest.versions(python)}\n{fault.strip()[-6000:]}', pytrace=False)
 
 @pytest.mark.parametrize('said', ['error: Failed to fetch: `https://example.org/simple/fastai/`',
                                   'error: Request failed after 3 retries\n  Caused by: dns error'])
@@ -13,7 +31,8 @@ def test_no_network_is_skipped(said):
     fault = newest.install_fault(said)
     assert isinstance(fault, newest.Skipped) and 'with the network' in str(fault)
 
-@pytest.mark.parametrize('said', ['  No solution found when resolving dependencies: because fastai needs fastcore>=2.2 ...',
+@pytest.mark.parametrize('said',
+                         ['  No solution found when resolving dependencies: because fastai needs ...',
                                   'error: The wheel is invalid'])
 def test_versions_that_do_not_go_together_fail(said):
     assert isinstance(newest.install_fault(said), newest.Failed)
@@ -43,7 +62,8 @@ def test_cells_without_nbdev(tmp_path):
     "Cells run as in a notebook: one namespace, top-level await, classes that pickle"
     import json, subprocess
     cells = ['#| hide\nfrom nbdev.showdoc import *', '#| slow\nraise RuntimeError', 'class A: pass',
-             'import pickle\nassert type(pickle.loads(pickle.dumps(A()))) is A', 'from pathlib import Path\nPath("ran").touch()']
+             'import pickle\nassert type(pickle.loads(pickle.dumps(A()))) is A',
+             'from pathlib import Path\nPath("ran").touch()']
     f = tmp_path/'some.ipynb'
     f.write_text(json.dumps(dict(cells=[dict(cell_type='code', source=source) for source in cells])))
     run = [sys.executable, ROOT/'tools'/'cells.py', f]

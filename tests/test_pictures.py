@@ -26,7 +26,8 @@ from imcap_fastai.learner import Caption
 image = np.zeros((20, 30, 3), np.uint8)
 said = Caption('a dog', ['a', 'dog'], [.5, .5, .5], -2., -2., True, torch.rand(3, 4, 4))
 rows = [dict(epoch=i, train_loss=2. - i, valid_loss=2. - i) for i in range(2)]
-table = pd.DataFrame(dict(image=['a.jpg', 'b.jpg'], captions=[['a dog'], ['a cat']], split=['train', 'valid']))
+table = pd.DataFrame(dict(image=['a.jpg', 'b.jpg'], captions=[['a dog'], ['a cat']],
+                          split=['train', 'valid']))
 '''
 CELLS = {  # what is typed -> pictures that appear
     'show_attention(image, said)': 1,
@@ -46,7 +47,8 @@ CELLS = {  # what is typed -> pictures that appear
 def test_figures_are_shown_once_and_films_play(tmp_path):
     film = f'show_attention(image, said, fname={str(tmp_path / "a.gif")!r})'
     cells = [nbformat.v4.new_code_cell(source) for source in (SET_UP, *CELLS, film)]
-    notebook = nbformat.v4.new_notebook(cells=cells, metadata=dict(kernelspec=dict(name='python3', display_name='python3')))
+    kernel = dict(name='python3', display_name='python3')
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata=dict(kernelspec=kernel))
     NotebookClient(notebook, timeout=300, resources={'metadata': {'path': str(tmp_path)}}).execute()
     pictures = {}
     for cell in notebook.cells[1:-1]:
@@ -109,7 +111,8 @@ def test_the_place_of_a_map():
     assert enc.map_view(224, 160) == pytest.approx((-15.5 / 160, -15.5 / 224, 144.5 / 160, 208.5 / 224))
     was = enc.training
     pooled = create_encoder('resnet18', weights=None, cut=-2, grid=7)  # of 28 × 28 cells
-    assert pooled.map_view(224, 224) == pytest.approx(create_encoder('resnet18', weights=None, cut=-2).map_view(224, 224))
+    whole = create_encoder('resnet18', weights=None, cut=-2)
+    assert pooled.map_view(224, 224) == pytest.approx(whole.map_view(224, 224))
     assert enc.training == was
 
 
@@ -126,8 +129,10 @@ def test_a_network_that_cannot_be_followed():
 # ---- images with captions
 
 LONG = [
-    'A black and white dog is running through the tall , dry grass with a bright orange frisbee in its mouth .',
-    'Two men in ice hockey uniforms , one of whom wears the number 12 , are fighting for the puck near the boards .',
+    'A black and white dog is running through the tall , dry grass with a bright orange frisbee '
+    'in its mouth .',
+    'Two men in ice hockey uniforms , one of whom wears the number 12 , are fighting for the puck '
+    'near the boards .',
     'Donaudampfschifffahrtsgesellschaftskapitänsmütze',
     'It costs $5 or $6 to get in , WWWWWWWWWWWWWWWW MMMMMMMMMMMM .',
     'People .',
@@ -157,14 +162,16 @@ def assert_nothing_overlaps(fig):
         boxes += [(ax, t.get_text()[:20], t.get_window_extent()) for t in texts]
     left, bottom, right, top = fig.bbox.extents
     for i, (_, name, box) in enumerate(boxes):
-        assert box.x0 >= left and box.y0 >= bottom and box.x1 <= right and box.y1 <= top, f'{name} leaves the figure'
+        inside = box.x0 >= left and box.y0 >= bottom and box.x1 <= right and box.y1 <= top
+        assert inside, f'{name} leaves the figure'
         for _, other, its in boxes[:i]:
             width = min(box.x1, its.x1) - max(box.x0, its.x0)
             height = min(box.y1, its.y1) - max(box.y0, its.y0)
             assert width <= 0.5 or height <= 0.5, f'{name} and {other} overlap by {width:.0f} × {height:.0f}'
 
 
-SIZES = [{}, dict(figsize=(6, 4)), dict(ncols=5), dict(ncols=9, figsize=(9, 3)), dict(nrows=1), dict(figsize=(14, 40))]
+SIZES = [{}, dict(figsize=(6, 4)), dict(ncols=5), dict(ncols=9, figsize=(9, 3)), dict(nrows=1),
+         dict(figsize=(14, 40))]
 
 
 @pytest.mark.parametrize('size', [*SIZES, dict(max_n=1), dict(max_n=4, ncols=2)])
@@ -191,13 +198,15 @@ def test_results_stay_clear(loaders, size):
             learn.show_results(**size)
     fig = plt.gcf()
     assert len(fig.axes) == 9
-    assert [ax.get_title().replace('\n', ' ')[:20] for ax in fig.axes] == [LONG[1][:20]] * 9 or 'ncols' in size
+    titles = [ax.get_title().replace('\n', ' ')[:20] for ax in fig.axes]
+    assert titles == [LONG[1][:20]] * 9 or 'ncols' in size
     assert_nothing_overlaps(fig)
     plt.close('all')
 
 
 def shown_texts(fig):
-    return [[' '.join(o.split()) for o in ax.texts[0].get_text().replace('\\$', '$').split('·')[1:]] for ax in fig.axes]
+    texts = [ax.texts[0].get_text().replace('\\$', '$') for ax in fig.axes]
+    return [[' '.join(o.split()) for o in text.split('·')[1:]] for text in texts]
 
 
 def test_raw_captions_are_shown(loaders):

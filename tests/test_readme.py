@@ -1,5 +1,5 @@
-"""README's code, as it stands. Only what it takes from elsewhere is small here: the data set is drawn, in Flickr8k's layout, and pretrained weights, which
-would be downloaded, are those of a small network."""
+"""README's code, as it stands. Only what it takes from elsewhere is small here: the data set is drawn, in
+Flickr8k's layout, and pretrained weights, which would be downloaded, are those of a small network."""
 import re
 import shlex
 from pathlib import Path
@@ -11,7 +11,8 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT/'README.md').read_text(encoding='utf-8')
 BLOCKS = re.findall(r'^```(\w+)\n(.*?)^```', README, re.M | re.S)
-SHELL = [line for kind, text in BLOCKS if kind == 'bash' for line in text.replace('\\\n', ' ').splitlines() if line.strip()]
+SCRIPTS = [text.replace('\\\n', ' ') for kind, text in BLOCKS if kind == 'bash']
+SHELL = [line for text in SCRIPTS for line in text.splitlines() if line.strip()]
 
 
 def flickr8k_of_scenes(folder, scenes):
@@ -46,7 +47,8 @@ def test_python_blocks_run_as_they_stand(place):
     for block in [text for kind, text in BLOCKS if kind == 'python']:
         exec(compile(block, 'README.md', 'exec'), names)
     assert names['cap'].caption('dog.jpg').text == names['learn'].predict('dog.jpg').text
-    for made in re.findall(r"'([\w.]+\.(?:gif|html|pkl))'", ''.join(text for kind, text in BLOCKS if kind == 'python')):
+    for made in re.findall(r"'([\w.]+\.(?:gif|html|pkl))'",
+                           ''.join(text for kind, text in BLOCKS if kind == 'python')):
         assert (place/made).exists(), made
 
 

@@ -9,7 +9,8 @@ from imcap_fastai.options import load_recipe, recipe_names
 from imcap_fastai.training import batch_images, image_tfms, options, stages
 
 FLICKR8K = pd.DataFrame(dict(image=[str(i) for i in range(6000)], captions=[['a'] * 5] * 6000, split='train'))
-PAIRS = dict(A=(25, 5), B=(32, 32), C=(128,), D=(128,), E=(64, 32))  # image-caption pairs per batch, as published
+PAIRS = dict(A=(25, 5), B=(32, 32), C=(128,), D=(128,),
+             E=(64, 32))  # image-caption pairs per batch, as published
 
 
 def recipe(letter, **kwargs):
@@ -49,7 +50,8 @@ def test_a_has_the_published_word_vectors_and_schedule():
 def test_missing_word_vectors_are_named_before_any_work(tmp_path, scenes):
     from imcap_fastai.training import train_captioner
     with pytest.raises(CaptionError, match='spacy download en_core_web_md'):
-        train_captioner(scenes, tmp_path/'run', 'A', arch='resnet18', weights='none', image_size=64, min_freq=1, check='no')
+        train_captioner(scenes, tmp_path/'run', 'A', arch='resnet18', weights='none', image_size=64,
+                        min_freq=1, check='no')
     assert not (tmp_path/'run'/'config.json').exists()
 
 
@@ -80,8 +82,10 @@ def test_c_loads_from_a_safe_folder_as_it_was_trained(make_learner, tmp_path):
     from imcap_fastai.learner import caption_learner
     from imcap_fastai.shapes import shapes
     df = shapes(tmp_path/'data', n_train=4, n_valid=2, size=64)
-    dls = CaptionDataLoaders.from_df(df, path=tmp_path, bs=2, min_freq=1, num_workers=0, item_tfms=[ResizeRandomCrop(48), FlipItem()])
-    learn = caption_learner(dls, 'resnet18', 'lstm', weights=None, cut=-2, decoder_kwargs=dict(embed_dim=8, hidden_dim=8))
+    dls = CaptionDataLoaders.from_df(df, path=tmp_path, bs=2, min_freq=1, num_workers=0,
+                                     item_tfms=[ResizeRandomCrop(48), FlipItem()])
+    learn = caption_learner(dls, 'resnet18', 'lstm', weights=None, cut=-2,
+                            decoder_kwargs=dict(embed_dim=8, hidden_dim=8))
     cap = load_captioner(export_captioner(learn, tmp_path/'captioner'))
     odd = Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 90, 3), dtype=np.uint8))
     assert cap.prepare(odd).shape == (3, 48, 48)

@@ -12,12 +12,15 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 from imcap_fastai.cli import train_cmd
 sys.exit(train_cmd(sys.argv[2:]))
 """
-SMALL = ['--arch', 'resnet18', '--weights', 'none', '--cut', '-2', '--image-size', '64', '--bs', '16', '--min-freq', '1', '--fraction', '0.01',
-         '--embed-dim', '8', '--hidden-dim', '8', '--attn-dim', '8', '--fine-tune-epochs', '0', '--tokenizer', 'spacy', '--num-workers', '0']
+SMALL = ['--arch', 'resnet18', '--weights', 'none', '--cut', '-2', '--image-size', '64', '--bs', '16',
+         '--min-freq', '1', '--fraction', '0.01',
+         '--embed-dim', '8', '--hidden-dim', '8', '--attn-dim', '8', '--fine-tune-epochs', '0', '--tokenizer',
+         'spacy', '--num-workers', '0']
 
 
 def train(tmp_path, *args, limit=2**40):
-    cmd = [sys.executable, '-W', 'ignore', '-c', ROOT_CODE, str(limit), 'shapes', '--artifact-dir', str(tmp_path/'run'), *SMALL, *args]
+    cmd = [sys.executable, '-W', 'ignore', '-c', ROOT_CODE, str(limit), 'shapes', '--artifact-dir',
+           str(tmp_path/'run'), *SMALL, *args]
     return subprocess.run(cmd, capture_output=True, text=True, cwd=tmp_path)
 
 
@@ -25,7 +28,8 @@ def test_a_log_without_a_terminal_has_names_and_columns(tmp_path):
     done = train(tmp_path, '--epochs', '2')
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    head = next(i for i, line in enumerate(lines) if line.split()[:3] == ['epoch', 'train_loss', 'valid_loss'])
+    title = ['epoch', 'train_loss', 'valid_loss']
+    head = next(i for i, line in enumerate(lines) if line.split()[:3] == title)
     rows = [line for line in lines[head+1:] if line.split()[:1] in (['0'], ['1'])]
     assert [row.split()[0] for row in rows] == ['0', '1']
     assert [len(row) for row in rows] == [len(lines[head])] * 2
@@ -38,7 +42,8 @@ def test_a_full_disk_says_so_and_how_to_go_on(tmp_path):
     "A limit on the size of files fails like a full disk, in the best epoch's file, which fastai writes"
     done = train(tmp_path, '--epochs', '1', '--no-cache', limit=300_000)
     assert done.returncode == 1
-    assert 'nothing more can be written' in done.stderr and '--resume --artifact-dir' in done.stderr, done.stderr
+    assert 'nothing more can be written' in done.stderr, done.stderr
+    assert '--resume --artifact-dir' in done.stderr, done.stderr
     assert 'Traceback' not in done.stderr
 
 

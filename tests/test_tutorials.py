@@ -92,7 +92,8 @@ def text_faults(text, commands, public, defined=()):
         if OPTION.match(span) and OPTION.match(span)[0] not in known:
             faults.append(f'no command has the option {span}')
         called = re.match(r'([A-Za-z_]\w*)\(', span)
-        if called and called[1] not in public and called[1] not in defined and not hasattr(builtins, called[1]):
+        exists = called and (called[1] in public or called[1] in defined or hasattr(builtins, called[1]))
+        if called and not exists:
             faults.append(f'there is no {called[1]}()')
         method = re.match(r'learn\.(\w+)\(', span)
         if method and not is_method(method[1]):
@@ -132,7 +133,8 @@ def code_faults(source, everything):
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or '').startswith('imcap_fastai'):
             module = importlib.import_module(node.module)
-            faults += [f'{node.module} has no {a.name}' for a in node.names if a.name != '*' and not hasattr(module, a.name)]
+            imported = [a.name for a in node.names if a.name != '*']
+            faults += [f'{node.module} has no {name}' for name in imported if not hasattr(module, name)]
         elif isinstance(node, ast.Name) and node.id not in names:
             if node.id not in everything and not hasattr(builtins, node.id):
                 faults.append(f'{node.id} is neither defined nor in imcap_fastai.all')
@@ -144,7 +146,8 @@ def code_faults(source, everything):
 def call_faults(call, names, everything):
     "Methods that a learner does not have, and keywords that a function of ours does not take"
     function = call.func
-    if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name) and function.value.id == 'learn':
+    of_a_name = isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name)
+    if of_a_name and function.value.id == 'learn':
         if not is_method(function.attr):
             yield f'a learner has no {function.attr}()'
     if not isinstance(function, ast.Name) or function.id in names:
@@ -191,7 +194,8 @@ def test_the_list_of_tutorials(commands, public):
 
 @pytest.mark.parametrize('text, fault', [
     ('Say `imcap_train data --image-column picture`.', 'imcap_train has no option --image-column'),
-    ('```bash\nimcap_caption model \\\n    photos --n-best 3 --quick\n```', 'imcap_caption has no option --quick'),
+    ('```bash\nimcap_caption model \\\n    photos --n-best 3 --quick\n```',
+     'imcap_caption has no option --quick'),
     ('Say `imcap_translate model`.', 'there is no command imcap_translate'),
     ('Or `make everything`.', 'there is no make everything'),
     ('With `--trust-me` it loads.', 'no command has the option --trust-me'),
@@ -213,6 +217,7 @@ def test_a_stale_program_is_found(code, fault, everything):
 
 
 def test_what_exists_is_no_fault(commands, public, everything):
-    text = 'Say `imcap_train data --image_col picture`, `describe(df)`, `learn.captions(df)`, `make test`, `--trust`.'
+    text = ('Say `imcap_train data --image_col picture`, `describe(df)`, `learn.captions(df)`, `make test`, '
+            '`--trust`.')
     assert not text_faults(text, commands, public)
     assert not code_faults('def f(x): return [csv_table(y, image_col=x) for y in x]\nprint(f(1))', everything)

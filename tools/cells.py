@@ -23,7 +23,8 @@ def run(path):
         sys.modules[name] = types.ModuleType(name)
     path = os.path.abspath(path)
     os.chdir(os.path.dirname(path))
-    main = sys.modules['__main__'] = types.ModuleType('__main__')  # where pickle looks for classes of a notebook
+    main = types.ModuleType('__main__')
+    sys.modules['__main__'] = main  # where pickle looks for classes of a notebook
     for n, source in sources(path):
         where = f'{os.path.basename(path)}, cell {n}'
         code = compile(source, where, 'exec', flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)

@@ -1,4 +1,4 @@
-"""Captioners travel between environments: one exports and notes its captions, the other loads and says the same.
+"""Captioners travel between environments: one exports and notes its captions, the other says the same.
 
     python tools/exchange.py make FOLDER     export some captioners, each as a folder and as a pickle
     python tools/exchange.py check FOLDER    load them all and compare captions and log-probabilities

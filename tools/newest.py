@@ -1,8 +1,8 @@
-"""The library as users have it: its wheel, in a fresh environment with the newest versions that settings.ini allows.
+"""The library as users have it: its wheel, in a fresh environment with the newest versions.
 
-    python tools/newest.py       build, install, run some notebooks and a short demo, exchange captioners with this environment
-
-It needs uv, and the network or uv's cache. The environment is removed afterwards.
+settings.ini says which are allowed. tests/test_newest.py builds, installs, runs a notebook and a short demo,
+and exchanges captioners with this environment. It needs uv, and the network or uv's cache. The environment is
+removed afterwards.
 """
 import os
 import re
@@ -10,16 +10,19 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT/'tools'
 WHEEL_SOURCES = ['imcap_fastai', 'web_app', 'setup.py', 'settings.ini', 'README.md', 'MANIFEST.in', 'LICENSE']
 NOTEBOOKS = ['50_learner']
+CHECKS = ['the wheel', 'captioners from here to there', 'captioners from there to here', 'the demo',
+          *NOTEBOOKS]
 DEMO_WRITES = ['captioner/captioner.json', 'captioner.pkl', 'captions.png', 'score_card.html']
-OFFLINE = re.compile(r'failed to fetch|request failed|error sending request|dns error|connect|timed out|timeout', re.I)
-PACKAGES = 'fastai', 'fastcore', 'fasttransform', 'plum-dispatch', 'torch', 'numpy', 'pandas', 'pillow', 'spacy'
+OFFLINE = re.compile(r'failed to fetch|request failed|error sending request|dns error|connect|timed? ?out',
+                     re.I)
+PACKAGES = ('fastai', 'fastcore', 'fasttransform', 'plum-dispatch', 'torch', 'numpy', 'pandas', 'pillow',
+            'spacy')
 
 class Skipped(Exception):
     "Why nothing could be tested, and how to have it"
@@ -28,6 +31,7 @@ class Failed(Exception):
     "What was wrong"
 
 def find_uv():
+    "uv of this environment, or on the PATH"
     beside = Path(sys.executable).with_name('uv')
     found = str(beside) if beside.exists() else shutil.which('uv')
     if found is None:
@@ -36,12 +40,14 @@ def find_uv():
 
 def run(command, cwd, python=None, timeout=600):
     "Run a command, with the programs of `python`'s environment first on the PATH: exit code, output"
-    env = os.environ | dict(MPLBACKEND='Agg', PYTHONWARNINGS='ignore', OMP_NUM_THREADS='1', MKL_NUM_THREADS='1')
+    env = os.environ | dict(MPLBACKEND='Agg', PYTHONWARNINGS='ignore', OMP_NUM_THREADS='1',
+                            MKL_NUM_THREADS='1')
     env.pop('PYTHONPATH', None)
     if python is not None:
         env['PATH'] = f"{Path(python).parent}{os.pathsep}{env['PATH']}"
     try:
-        res = subprocess.run([str(o) for o in command], cwd=cwd, env=env, text=True, errors='replace', timeout=timeout,
+        res = subprocess.run([str(o) for o in command], cwd=cwd, env=env, text=True, errors='replace',
+                             timeout=timeout,
                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     except subprocess.TimeoutExpired as e:
         return 124, f'stopped after {timeout} s\n{e.output or ""}'
@@ -51,7 +57,8 @@ def install_fault(output):
     "uv could not install: `Skipped` if that is the network's fault, else `Failed`"
     said = output.strip()
     if OFFLINE.search(said) and 'No solution found' not in said:
-        return Skipped(f'the newest versions cannot be fetched ({said.splitlines()[-1].strip()[:120]}): try again with the network')
+        reason = said.splitlines()[-1].strip()[:120]
+        return Skipped(f'the newest versions cannot be fetched ({reason}): try again with the network')
     return Failed(f'the newest versions cannot be installed:\n{said[-3000:]}')
 
 def scratch_folder(uv):
@@ -81,13 +88,17 @@ def install_newest(uv, scratch):
     if code:
         raise Failed(f'uv venv failed:\n{output[-3000:]}')
     python = scratch/'env'/'bin'/'python'
-    code, output = run([uv, 'pip', 'install', '-q', '--python', python, f'imcap_fastai[web] @ {wheel.as_uri()}'], scratch)
+    code, output = run([uv, 'pip', 'install', '-q', '--python', python,
+                        f'imcap_fastai[web] @ {wheel.as_uri()}'], scratch)
     if code:
         raise install_fault(output)
     return python
 
 def versions(python):
-    code = f"from importlib.metadata import version; print(*(f'{{p}} {{version(p)}}' for p in {PACKAGES!r}), sep=', ')"
+    code = f"""
+from importlib.metadata import version
+print(*(f'{{name}} {{version(name)}}' for name in {PACKAGES!r}), sep=', ')
+"""
     return run([python, '-c', code], ROOT/'tools')[1].strip()
 
 def check_from_wheel(python, scratch):
@@ -130,40 +141,15 @@ def check_exchange(maker, reader, folder):
             return f'{action} with {python}\n{output}'
     return ''
 
-def main(workers=2, say=print):
-    "All checks, so many at a time: (how many passed, what failed); raises `Skipped`"
-    uv = find_uv()
-    with scratch_folder(uv) as scratch:
-        scratch = Path(scratch)
-        here = Path(sys.executable)
-        try:
-            newest = install_newest(uv, scratch)
-        except Failed as e:
-            return 0, [str(e)]
-        say(f'   {versions(newest)}')
-        checks = {'captioners from here to there': (check_exchange, here, newest, scratch/'there'),
-                  'captioners from there to here': (check_exchange, newest, here, scratch/'here'),
-                  'the demo': (check_demo, newest, scratch),
-                  **{f'nbs/{name}.ipynb': (check_notebook, newest, name) for name in reversed(NOTEBOOKS)},
-                  'the wheel': (check_from_wheel, newest, scratch)}
-        passed, failed = 0, []
-        with ThreadPoolExecutor(workers) as pool:
-            jobs = {name: pool.submit(*job) for name, job in checks.items()}
-            for name, job in jobs.items():
-                fault = job.result()
-                say(f"   {'FAILED' if fault else 'ok    '}  {name}")
-                if fault:
-                    failed.append(f'{name}, with the newest versions\n{fault.strip()[-6000:]}')
-                else:
-                    passed += 1
-        return passed, failed
-
-if __name__ == '__main__':
-    try:
-        passed, failed = main()
-    except Skipped as e:
-        sys.exit(f'skipped: {e}')
-    for fault in failed:
-        print(fault)
-    print(f'{passed} passed, {len(failed)} failed')
-    sys.exit(bool(failed))
+def check(name, python, scratch):
+    "Do one of `CHECKS` in the new environment; returns what went wrong"
+    here = Path(sys.executable)
+    if name == 'the wheel':
+        return check_from_wheel(python, scratch)
+    if name == 'the demo':
+        return check_demo(python, scratch)
+    if name == 'captioners from here to there':
+        return check_exchange(here, python, scratch/'there')
+    if name == 'captioners from there to here':
+        return check_exchange(python, here, scratch/'here')
+    return check_notebook(python, name)
