@@ -25,9 +25,12 @@ from .files import *
 from .captioner import *
 from .losses import *
 from .page import *
+from .scorers import *
 from .metrics import *
 from .scorecard import *
 from .callback import *
+from .checkpoint import *
+from .plots import *
 from .features import *
 from .learner import *
 from .interpret import *

@@ -28,7 +28,8 @@ from .models.decoder import Packing, create_decoder
 from .decode import _longest
 from .losses import image_losses
 from .scorecard import ends_badly
-from .callback import TeacherForcing, rng_state, set_rng_state
+from .callback import TeacherForcing
+from .checkpoint import rng_state, set_rng_state
 from .features import FeatureStore, image_file, item_files, store_key, stored_dl
 from .captioner import keep_modes
 from .learner import CaptionLearner

@@ -16,7 +16,7 @@ from . import __version__
 from .core import CaptionError, did_you_mean, show_progress
 from .decode import beam_search
 from .tensors import weights_hash
-from .metrics import TOKENIZERS
+from .scorers import TOKENIZERS
 from .scorecard import SCORES, ScoreCard, score_captions
 from .learner import CaptionLearner, keep_rng
 from .data.sources import tidy_table

@@ -16,8 +16,8 @@ from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 from fastcore.basics import patch
 from .core import CaptionError, did_you_mean, show_progress
-from .metrics import _METEOR_JAR, _tokenize, java_fault, meteor_stats, meteor_of
-from .page import NotebookFigure, html_figure, write_page
+from .scorers import METEOR_JAR, java_fault, meteor_of, meteor_stats, tokenize_or_say_why
+from .page import NotebookFigure, PALETTE, html_figure, write_page
 
 # %% auto #0
 __all__ = ['SCORES', 'caption_sums', 'scores_of', 'bootstrap_sums', 'best_constant', 'leave_one_out', 'ends_badly', 'CardRow',
@@ -209,7 +209,7 @@ def score_captions(
     name = lambda k: f'beam {k}' if isinstance(k, int) else str(k)
     _check_texts(refs, said, candidates, [name(k) for k in said], main if main is None else name(main))
     cands = list(dict.fromkeys(t for r in refs for t in r) if candidates is None else dict.fromkeys(candidates)) if yardsticks else []
-    flat, tok, why = _tokenize([t for r in refs for t in r] + [t for k in said for t in said[k]] + cands, tokenizer)
+    flat, tok, why = tokenize_or_say_why([t for r in refs for t in r] + [t for k in said for t in said[k]] + cands, tokenizer)
     it = iter(flat)
     toks, notes = [[next(it) for _ in r] for r in refs], ([why] if why else []) + _notes_of(refs, yardsticks, times)
     todo = {name(k): [(toks, [next(it) for _ in refs])] for k in said}
@@ -275,7 +275,7 @@ def compare(self:ScoreCard,
         raise CaptionError("these rows have different references: compare a row on one reference fewer with another such row")
     if times < 1: raise CaptionError(f"{times=}: a bootstrap draws once or more; 1000 is the default")
     width = min(s.shape[1] for s in a.sums + b.sums) # without METEOR if one lacks it
-    if width > 12 and java_fault(_METEOR_JAR): width = 12
+    if width > 12 and java_fault(METEOR_JAR): width = 12
     cut = [CardRow([s[:, :width] for s in r.sums], r.looks, r.lengths) for r in (a, b)]
     drawn = bootstrap_sums(cut[0].sums + cut[1].sums, times, seed)
     (here, here_drawn), (there, there_drawn) = ((r.scores(), r.scores(d)) for r,d in zip(cut, (drawn[:len(a.sums)], drawn[len(a.sums):])))
@@ -325,7 +325,7 @@ def load_card(fname)->ScoreCard: # File that `ScoreCard.save` wrote
         raise CaptionError(f"{fname} is no score card: give a file that card.save(…) or imcap_eval --out wrote") from e
 
 # %% ../nbs/49_scorecard.ipynb #d3e95261dc
-_COLORS = {'beam': '#0072B2', 'constant': '#999999', 'humans': '#E69F00', 'fewer': '#56B4E9', 'other': '#009E73'}
+_COLORS = {row: PALETTE[color] for row,color in dict(beam='blue', constant='grey', humans='orange', fewer='sky', other='green').items()}
 
 def _color(name): # Of a row
     kind = 'humans' if name.startswith('humans') else 'fewer' if name.endswith(_FEWER) else name.split()[0]

@@ -24,7 +24,8 @@ from .data.block import CaptionDataLoaders, ResizeCenter, ResizeRandomCrop, nume
 from .models.encoder import input_side
 from .models.decoder import DECODERS
 from .metrics import Bleu, TopKAccuracy
-from .callback import Checkpoint, Restore, load_checkpoint, plot_epochs
+from .checkpoint import Checkpoint, load_checkpoint, restore_tracker, resume as resume_fit
+from .plots import plot_epochs
 from .learner import caption_learner
 from .interpret import show_captions
 from .captioner import export_captioner
@@ -199,7 +200,7 @@ def run_stages(a, learn, df, out, resume=None): # Options, learner, tidy table, 
     "Train the stages; returns what happened in each"
     best, track, vocab = BestBleu(monitor='bleu4', fname='best', reset_on_fit=False), trackers(a, out), learn.num.vocab
     report = json.loads((out/'scores.json').read_text()) if resume and (out/'scores.json').is_file() else []
-    if resume: best.best = resume['best']['save_model'][0]
+    if resume: restore_tracker(best, resume)
     for name,epochs,lr,schedule,bs in stages(a):
         augment = a.augment and name == 'unfrozen'
         bs = batch_images(a, df, bs)
@@ -209,7 +210,7 @@ def run_stages(a, learn, df, out, resume=None): # Options, learner, tidy table, 
         ckpt, learn.first_epoch = Checkpoint(out/'last.pth', stage=name), 0
         stop = [StopOnBleu(monitor='bleu4', patience=a.patience)] if a.patience else []
         cbs = [best, *stop, ckpt, CSVLogger(fname='history.csv', append=True), *track]
-        if resume and resume['meta']['stage'] == name: cbs.append(_restore(a, learn, resume, epochs))
+        if resume and resume['meta']['stage'] == name: cbs.append(resume_fit(learn, resume, epochs, a.patience))
         if learn.first_epoch < epochs:
             again = f", from epoch {learn.first_epoch}" if learn.first_epoch else ''
             print(f"stage {name}: {epochs} epochs of {len(learn.dls.train_ds)} images, {bs} per batch, {len(learn.dls.train)} updates per epoch{again}")
@@ -237,14 +238,6 @@ def _rebatch(a, learn, df, bs, vocab, augment):
     learn.num.max_len, learn.num._memo = longest, {} # making loaders looks at an item before the limit is known
     for dl in learn.dls: dl.after_batch = tfms
     if augment: learn.dls.train.after_batch = Pipeline([*tfms.fs, *aug_transforms(max_rotate=0., max_warp=0., max_lighting=0., max_zoom=8/7, p_affine=1.)])
-
-def _restore(a, learn, ckpt, epochs):
-    "Put a checkpoint back into a learner whose parameters are grouped as they were; the rest is for the callback that is returned"
-    learn.model.load_state_dict(ckpt['model'])
-    learn.opt.load_state_dict(ckpt['opt'])
-    stopped = a.patience > 0 and ckpt['best']['early_stopping'][1] >= a.patience
-    learn.first_epoch = epochs if stopped else ckpt['epoch']
-    return Restore(ckpt)
 
 class LineLogger:
     "One line per epoch in columns, and above the first one of each fit their names"

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from imcap_fastai.core import CaptionError
-from imcap_fastai.images import (CropStep, ImagePreparation, ResizeStep, image_list, images_below, open_image, resize_image,
+from imcap_fastai.images import (CropStep, ImagePreparation, ResizeStep, image_list, images_below, open_image,
+                                 resize_image,
                                  step_from_dict)
 
 NOISE = np.random.default_rng(0)
@@ -36,8 +37,10 @@ def as_file(folder):
 
 WAYS = dict(
     path=as_file, text=lambda folder: str(as_file(folder)), bytes=lambda folder: encoded(PHOTO, 'PNG'),
-    bytearray=lambda folder: bytearray(encoded(PHOTO, 'PNG')), stream=lambda folder: io.BytesIO(encoded(PHOTO, 'PNG')),
-    pil=lambda folder: PHOTO, array=lambda folder: np.asarray(PHOTO), floats=lambda folder: np.asarray(PHOTO)/255,
+    bytearray=lambda folder: bytearray(encoded(PHOTO, 'PNG')),
+    stream=lambda folder: io.BytesIO(encoded(PHOTO, 'PNG')),
+    pil=lambda folder: PHOTO, array=lambda folder: np.asarray(PHOTO),
+    floats=lambda folder: np.asarray(PHOTO)/255,
     tensor=lambda folder: torch.tensor(np.asarray(PHOTO)).permute(2, 0, 1),
     float_tensor=lambda folder: torch.tensor(np.asarray(PHOTO)).permute(2, 0, 1)/255)
 
@@ -81,7 +84,8 @@ def test_a_photograph_held_upright_stands_upright():
     assert open_image(turned()).size == (40, 60)
 
 
-@pytest.mark.parametrize('mode, kind', [('CMYK', 'JPEG'), ('L', 'JPEG'), ('P', 'PNG'), ('1', 'PNG'), ('LA', 'PNG'), ('RGBA', 'PNG')])
+@pytest.mark.parametrize('mode, kind', [('CMYK', 'JPEG'), ('L', 'JPEG'), ('P', 'PNG'), ('1', 'PNG'), ('LA', 'PNG'),
+                                        ('RGBA', 'PNG')])
 def test_every_mode_becomes_rgb(mode, kind):
     image = open_image(encoded(PHOTO.convert(mode), kind))
     assert (image.mode, image.size) == ('RGB', (60, 40))
@@ -151,7 +155,8 @@ def test_the_images_of_a_folder(tmp_path):
 SIZES = (1, 9), (9, 1), (33, 50), (40, 97), (64, 64), (131, 50), (480, 640)
 
 
-@pytest.mark.parametrize('method, pad_mode', [('squish', 'zeros'), ('crop', 'zeros'), ('pad', 'zeros'), ('pad', 'border'),
+@pytest.mark.parametrize('method, pad_mode', [('squish', 'zeros'), ('crop', 'zeros'), ('pad', 'zeros'),
+                                              ('pad', 'border'),
                                               ('pad', 'reflection')])
 @pytest.mark.parametrize('target', [(48, 48), (31, 64), (65, 32)])
 def test_resizing_is_fastais(method, pad_mode, target):
@@ -163,7 +168,8 @@ def test_resizing_is_fastais(method, pad_mode, target):
         image = noise(*size)
         wanted = np.asarray(fastais(PILImage.create(np.asarray(image)), split_idx=1))
         assert np.array_equal(np.asarray(step(image)), wanted), size
-        assert np.array_equal(np.asarray(training(PILImage.create(np.asarray(image)), split_idx=1)), wanted), size
+        got = training(PILImage.create(np.asarray(image)), split_idx=1)
+        assert np.array_equal(np.asarray(got), wanted), size
 
 
 def test_random_crops_of_training_are_fastais():
@@ -205,12 +211,14 @@ def test_a_batch_is_normalised_as_fastai_does_it():
     from fastai.vision.all import IntToFloatTensor, Normalize, TensorImage, imagenet_stats
     preparation = ImagePreparation([ResizeStep((32, 32))], imagenet_stats)
     prepared = [preparation.prepare(noise(40, 50)) for _ in range(3)]
-    wanted = Normalize.from_stats(*imagenet_stats, cuda=False)(IntToFloatTensor()(TensorImage(torch.stack(prepared))))
+    floats = IntToFloatTensor()(TensorImage(torch.stack(prepared)))
+    wanted = Normalize.from_stats(*imagenet_stats, cuda=False)(floats)
     assert torch.equal(preparation.batch(prepared), wanted.as_subclass(torch.Tensor))
 
 
 @pytest.mark.parametrize('about, step', [
-    (dict(name='Resize', size=[8, 9], resamples=[2, 0], method='pad', pad_mode='zeros'), ResizeStep((8, 9), 'pad', 'zeros', 2)),
+    (dict(name='Resize', size=[8, 9], resamples=[2, 0], method='pad', pad_mode='zeros'),
+     ResizeStep((8, 9), 'pad', 'zeros', 2)),
     (dict(name='Resize', size=[8, 9]), ResizeStep((8, 9), 'crop')),
     (dict(name='ResizeCenter', size=[8, 8], resamples=[1, 0]), ResizeStep((8, 8), 'crop', resample=1)),
     (dict(name='ResizeRandomCrop', size=[8, 8]), ResizeStep((8, 8), 'squish', resample=1)),

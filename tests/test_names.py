@@ -12,7 +12,7 @@ OTHERS = ['fastai.vision.all', 'torch', 'torch.nn', 'torch.nn.functional', 'torc
           'torchvision.models', 'torchvision.transforms']
 STAY_HOME = dict(outer='models.recurrence', recur='models.recurrence', lstm_cell='models.sat', sample='decode',
                  interval='scorecard',
-                 options='training', stages='training', trackers='training', set_rng_state='callback',
+                 options='training', stages='training', trackers='training', set_rng_state='checkpoint',
                  Caption='captioner')
 
 

@@ -19,7 +19,7 @@ import matplotlib.pyplot as plt
 SET_UP = '''
 %matplotlib inline
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, torch
-from imcap_fastai.callback import plot_epochs
+from imcap_fastai.plots import plot_epochs
 from imcap_fastai.data.describe import describe
 from imcap_fastai.interpret import attention_gif, show_attention, show_captions, show_heads
 from imcap_fastai.learner import Caption

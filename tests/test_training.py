@@ -49,7 +49,7 @@ def test_a_full_disk_says_so_and_how_to_go_on(tmp_path):
 
 @pytest.mark.parametrize('n', [1, 2, 3])
 def test_epochs_have_whole_ticks(n):
-    from imcap_fastai.callback import plot_epochs
+    from imcap_fastai.plots import plot_epochs
     fig = plot_epochs([dict(epoch=i, train_loss=1., valid_loss=2., bleu4=3. + i) for i in range(n)])
     fig.canvas.draw()
     for ax in fig.axes:

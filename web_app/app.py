@@ -114,7 +114,7 @@ class Service:
         self.cap, self.settings, self.ready, self.taken = cap, settings, False, 0
         self.sizes = Histogram('imcap_batch_images', 'Images captioned together', buckets=(1, 2, 4, 8, 16, 32, 64), registry=registry)
         Gauge('imcap_images', 'Images taken in and not answered yet', registry=registry).set_function(lambda: self.taken)
-        enc, dec = cap.model.encoder, cap.learn.model.decoder
+        enc, dec = cap.model.encoder, cap.model.decoder
         self.info = dict(encoder=enc.name, decoder=dec.name, vocabulary=len(cap.vocab), attends=cap.attends, signature=cap.signature)
 
     async def start(self):
