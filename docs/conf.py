@@ -25,11 +25,11 @@ ROOT = Path(__file__).resolve().parent.parent
 CONFIG = get_config(path=ROOT)
 LOG = logging.getLogger(__name__)
 SITE = f'{CONFIG.doc_host}{CONFIG.doc_baseurl}'
-ROOMS = ['Foundations', 'Models', 'Captioning', 'Data', 'Training', 'Insight', 'Commands']  # tens
+ROOMS = ['Foundations', 'Models', 'Captioning', 'Data', 'Training', 'Learner and insight', 'Commands']  # tens
 
 project, release, author, copyright = CONFIG.title, CONFIG.version, CONFIG.author, CONFIG.copyright
 extensions = ['myst_nb', 'sphinx.ext.linkcode', 'sphinx_copybutton']
-include_patterns = ['*.md', 'benchmarks/README.md', 'nbs/*.ipynb', 'nbs/tutorials/*']
+include_patterns = ['*.md', 'docs/*.md', 'benchmarks/README.md', 'nbs/*.ipynb', 'nbs/tutorials/*']
 exclude_patterns = ['.*', '**/.*', '_*']
 nb_execution_mode, nb_merge_streams = 'off', True
 nb_mime_priority_overrides = [('html', 'text/plain', 100)]
@@ -53,6 +53,7 @@ def side_bar(app):
     trees = {'Tutorials': ['tutorials/index', *(f'tutorials/{name}' for name in tutorials)]}
     for number, room in enumerate(ROOMS):
         trees[room] = [app.project.path2doc(f) for f in sorted((ROOT/'nbs').glob(f'{number}*.ipynb'))]
+    trees['Guides'] = [f'docs/{name}' for name in ('install', 'data', 'systems', 'serving', 'results', 'limits', 'glossary')]
     trees['Project'] = ['benchmarks/index', 'contributing', 'changelog', 'Index <genindex>']
     for title, pages in trees.items():
         yield '\n'.join(['', '```{toctree}', ':hidden:', f':caption: {title}', '', *pages, '```', ''])

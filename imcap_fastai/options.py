@@ -4,98 +4,208 @@
 
 # %% ../nbs/60_options.ipynb #02d52bc4
 from __future__ import annotations
-import configparser
+import ast, configparser
+from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
 from .core import CaptionError, did_you_mean
 
 # %% auto #0
-__all__ = ['recipe_names', 'load_recipe', 'check_new_run']
+__all__ = ['DECODER_OPTIONS', 'DecoderOptions', 'GROUPS', 'RunOptions', 'OPTIONS', 'ALL_OPTIONS', 'DEFAULTS', 'READING',
+           'decoder_signatures', 'option', 'DataOptions', 'ModelOptions', 'TrainingOptions', 'ScoreOptions',
+           'recipe_names', 'load_recipe', 'check_new_run']
 
 # %% ../nbs/60_options.ipynb #038a7f85
-OPTIONS = dict(
-    data=dict(
-        images=(None, str, 'folder that image names start from (default: beside the captions)'),
-        image_col=(None, str, "of a table: the column that names the image (default: 'image')"),
-        caption_col=(None, str, "of a table: the column of its caption, or of a list of them (default: 'caption', 'captions')"),
-        split_col=(None, str, "of a table: the column with train, valid or test (default: 'split')"),
-        valid_pct=(None, float, 'share of images to validate with, where the data name no splits'),
-        restval=('train', ['train', 'valid', 'test', 'none'], "where Karpathy's restval images go"),
-        fraction=(1., float, 'use this share of the images, whole images, always the same ones'),
-        image_size=(None, int, "side in pixels (default: the encoder's own if it takes but one, else 224)"),
-        resize=('squish', ['squish', 'center', 'crop', 'pad', 'random-crop'],
-                'squish and center (crop) allow stored features; crop, pad and random-crop (of 8/7 of the size; afterwards the '
-                'whole image, squished) change while training'),
-        flip=(False, bool, 'mirror half of the training images (captions may say left and right)'),
-        min_freq=(5, int, 'rarer words become unknown'),
-        max_vocab=(None, int, 'most words kept'),
-        seq_length=(None, int, "most tokens of a caption, longer ones are cut (default: the decoder's limit, if it has one)"),
-        n_caps=(None, int, 'captions shown per image and epoch (default: all)'),
-        keep_punct=(False, bool, 'keep punctuation as words'),
-        check=('full', ['full', 'exists', 'no'], 'decode every image once before training, only look whether it exists, or trust')),
-    model=dict(
-        arch=('resnet101', str, 'torchvision or timm model'),
-        weights=('default', str, "'default' (pretrained, fetched once), a state dict file, or 'none'"),
-        decoder=('sat', str, 'registered decoder: sat, lstm, dotattn, transformer'),
-        cut=(None, int, 'drop feature stages from the end, e.g. -1'),
-        stem=(None, int, "leading layers of the encoder that are never trained; 0 trains all of it (default: those that work at a quarter "
-                         "of the image's resolution or finer)"),
-        grid=(None, int, 'pool the feature map to grid × grid'),
-        size=(None, str, 'of the transformer: XS, S, M, L, XL'),
-        embed_dim=(None, int, "default: the decoder's, or that of the word vectors"),
-        hidden_dim=(None, int, 'LSTM'),
-        attn_dim=(None, int, 'attention of sat and dotattn'),
-        ff_dim=(None, int, "transformer's feed-forward part"),
-        enc_heads=(None, int, 'transformer, over places'),
-        dec_heads=(None, int, 'transformer, over words'),
-        layers=(None, int, 'lstm and transformer'),
-        pre_norm=(None, bool, 'transformer: normalise before each part'),
-        dropout=(None, float, "default: the decoder's"),
-        out_drop=(None, float, 'transformer: before the vocabulary product'),
-        embed_drop=(None, float, 'on the word embeddings'),
-        word_vectors=(None, str, 'GloVe, word2vec or fastText text file, or an installed spaCy package'),
-        freeze_embed=(False, bool, 'keep the word vectors as they are')),
-    training=dict(
-        epochs=(10, int, 'stage 1, encoder frozen'),
-        lr=(4e-4, float, 'stage 1'),
-        schedule=('one-cycle', str, 'one-cycle, flat, steps:5,3,2 (halved after 5 and after 3 more epochs), decay:0.8 (times 0.8 an epoch), '
-                                    'plateau:8,0.8 (times 0.8 after 8 epochs without a better BLEU-4)'),
-        pct_start=(.25, float, 'share of a one-cycle schedule in which the rate rises'),
-        batch_size=(25, int, 'images in stage 1, each with all its captions'),
-        bs_unit=('images', ['images', 'captions'], 'what batch sizes count: images, or captions, as papers do (as many images as hold them)'),
-        fine_tune_epochs=(6, int, 'stage 2, encoder unfrozen'),
-        fine_tune_lr=(1e-4, float, 'stage 2, decoder'),
-        encoder_lr=(None, float, 'stage 2, encoder (default: a tenth of the decoder)'),
-        fine_tune_schedule=('one-cycle', str, 'stage 2, as --schedule'),
-        fine_tune_bs=(None, int, 'the same in stage 2 (default: as stage 1)'),
-        augment=(False, bool, 'stage 2: zoom in by up to 8/7 and mirror at random, in training only'),
-        patience=(3, int, 'stop a stage after so many epochs without a better BLEU-4; 0 never does'),
-        mom=(0.8, float, "Adam's first beta"),
-        sqr_mom=(0.99, float, "Adam's second beta"),
-        wd=(None, float, "weight decay, decoupled (default: fastai's 0.01)"),
-        clip=(5., float, 'gradient norm; 0 for no clipping'),
-        attn_penalty=(1., float, 'doubly stochastic attention (sat, dotattn); on 7×7 places it pulls four times as hard as on 14×14'),
-        label_smoothing=(0., float, 'of the cross-entropy'),
-        teacher_forcing=('1', str, 'probability of the true word, or START:END over the stage, e.g. 1:0.8'),
-        seed=(42, int, 'of weights, dropout and order'),
-        cache=(True, bool, 'stage 1 from stored features, if nothing random is done to images'),
-        features_dir=(None, str, 'folder of the feature store (default: features/ in the artifact dir)'),
-        num_workers=(None, int, 'processes that read images (default: 0 on a CPU)'),
-        device=('auto', str, 'auto (the best there is), cuda, cuda:1, mps or cpu'),
-        bf16=(False, bool, 'mixed precision, on a GPU'),
-        track=('none', ['wandb', 'tensorboard', 'none'], 'log to Weights & Biases (offline without a key) or TensorBoard')),
-    score=dict(
-        beam_size=(3, int, 'of the score after each epoch, which chooses the best, and of the final one'),
-        length_penalty=(0., float, 'rank captions by log-probability / length to this power; 0.5 makes them a little longer'),
-        no_repeat_ngram_size=(0, int, 'say no n-gram of so many words twice in a caption; 0 allows it'),
-        score_beams=(None, str, "beam sizes of each stage's final score, such as 1,2,3,4,5 (default: beam_size)"),
-        tokenizer=('ptb', ['ptb', 'spacy'], 'of the final score; ptb needs Java')))
-ALL_OPTIONS = {n: o for group in OPTIONS.values() for n,o in group.items()}
-DEFAULTS = {n: o[0] for n,o in ALL_OPTIONS.items()}
-# Of `OPTIONS`, those that act while a table is read from files
-READING = ('images', 'image_col', 'caption_col', 'split_col', 'valid_pct', 'restval', 'fraction')
+HERE = Path(__file__).parent if '__file__' in globals() else Path('../imcap_fastai')
+RECIPES = HERE/'recipes'
+_GIVEN = 'self', 'feat_dim', 'vocab_size', 'seq_length' # what `create_decoder` fills in
 
-# %% ../nbs/60_options.ipynb #696bd1e5
-RECIPES = Path(__file__).parent/'recipes' if '__file__' in globals() else Path('../imcap_fastai/recipes')
+# %% ../nbs/60_options.ipynb #2062001a
+def _comment(line:str)->str: # Of source
+    return line.partition('#')[2].strip()
+
+def _parameters(function, lines)->dict: # An `ast.FunctionDef`; the source's lines -> name: (default, type, comment)
+    args = function.args.args
+    defaults = dict(zip([a.arg for a in args[::-1]], function.args.defaults[::-1]))
+    out = {}
+    for a in args:
+        if a.arg in _GIVEN or a.arg not in defaults: continue
+        default = ast.literal_eval(defaults[a.arg])
+        named = getattr(a.annotation, 'id', type(default).__name__)
+        alone = sum(other.lineno == a.lineno for other in args) == 1
+        kind = dict(int=int, float=float, str=str, bool=bool)[named]
+        out[a.arg] = default, kind, _comment(lines[a.lineno - 1]) if alone else ''
+    return out
+
+# %% ../nbs/60_options.ipynb #abbd056f
+def _classes()->dict: # -> name of each class in `models`: (its `ast.ClassDef`, lines of its source)
+    found = {}
+    for file in sorted((HERE/'models').glob('*.py')):
+        source = file.read_text(encoding='utf-8')
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.ClassDef): found[node.name] = node, source.splitlines()
+    return found
+
+def _init_of(node): # An `ast.ClassDef`
+    return next((f for f in node.body if isinstance(f, ast.FunctionDef) and f.name == '__init__'), None)
+
+def _all_parameters(name:str, classes)->dict: # Those that `**kwargs` pass on to the class below, too
+    node, lines = classes[name]
+    init = _init_of(node)
+    below = [b.id for b in node.bases if isinstance(b, ast.Name) and b.id in classes]
+    if init is None: return _all_parameters(below[0], classes) if below else {}
+    own = _parameters(init, lines)
+    if init.args.kwarg is None or not below: return own
+    inherited = _all_parameters(below[0], classes)
+    own = {k: (default, kind, text or inherited.get(k, ('',)*3)[2]) for k,(default, kind, text) in own.items()}
+    return {**inherited, **own}
+
+# %% ../nbs/60_options.ipynb #c4b441d4
+def _registered(node)->str|None: # An `ast.ClassDef` -> the name in its `@register_decoder('name')`
+    for o in node.decorator_list:
+        if isinstance(o, ast.Call) and getattr(o.func, 'id', '') == 'register_decoder': return o.args[0].value
+
+def decoder_signatures()->dict: # -> decoder's name: {option: (default, type, comment)}
+    "The options of every decoder in `imcap_fastai.models`, read without importing anything"
+    classes = _classes()
+    names = {_registered(node): name for name,(node,_) in classes.items() if _registered(node)}
+    return {decoder: _all_parameters(name, classes) for decoder,name in sorted(names.items())}
+
+_SIGNATURES = decoder_signatures()
+
+# %% ../nbs/60_options.ipynb #2a16b238
+def option(default, text, choices=None): # Default, help, and what is valid if not everything is
+    "A field of a group of options"
+    return field(default=default, metadata=dict(text=text, choices=choices))
+
+# %% ../nbs/60_options.ipynb #09adbc87
+@dataclass
+class DataOptions:
+    "What is read, and how images and words are prepared"
+    images:str = option(None, 'folder that image names start from (default: beside the captions)')
+    image_col:str = option(None, "of a table: the column that names the image (default: 'image')")
+    caption_col:str = option(None,
+                             'of a table: the column of its caption, or of a list of them (default: '
+                             "'caption', 'captions')")
+    split_col:str = option(None, "of a table: the column with train, valid or test (default: 'split')")
+    valid_pct:float = option(None, 'share of images to validate with, where the data name no splits')
+    restval:str = option('train', "where Karpathy's restval images go", ['train', 'valid', 'test', 'none'])
+    fraction:float = option(1.0, 'use this share of the images, whole images, always the same ones')
+    image_size:int = option(None, "side in pixels (default: the encoder's own if it takes but one, else 224)")
+    resize:str = option('squish',
+                        'squish and center (crop) allow stored features; crop, pad and random-crop (of 8/7'
+                        ' of the size; afterwards the whole image, squished) change while training',
+                        ['squish', 'center', 'crop', 'pad', 'random-crop'])
+    flip:bool = option(False, 'mirror half of the training images (captions may say left and right)')
+    min_freq:int = option(5, 'rarer words become unknown')
+    max_vocab:int = option(None, 'most words kept')
+    seq_length:int = option(None,
+                            "most tokens of a caption, longer ones are cut (default: the decoder's limit, "
+                            'if it has one)')
+    n_caps:int = option(None, 'captions shown per image and epoch (default: all)')
+    keep_punct:bool = option(False, 'keep punctuation as words')
+    check:str = option('full',
+                       'decode every image once before training, only look whether it exists, or trust',
+                       ['full', 'exists', 'no'])
+
+# %% ../nbs/60_options.ipynb #ab5c0eb5
+@dataclass
+class ModelOptions:
+    "Encoder and decoder"
+    arch:str = option('resnet101', 'torchvision or timm model')
+    weights:str = option('default', "'default' (pretrained, fetched once), a state dict file, or 'none'")
+    decoder:str = option('sat', f"registered decoder: {', '.join(_SIGNATURES)}")
+    cut:int = option(None, 'drop feature stages from the end, e.g. -1')
+    stem:int = option(None,
+                      'leading layers of the encoder that are never trained; 0 trains all of it (default: '
+                      "those that work at a quarter of the image's resolution or finer)")
+    grid:int = option(None, 'pool the feature map to grid × grid')
+    word_vectors:str = option(None, 'GloVe, word2vec or fastText text file, or an installed spaCy package')
+    freeze_embed:bool = option(False, 'keep the word vectors as they are')
+
+# %% ../nbs/60_options.ipynb #3db993e3
+@dataclass
+class TrainingOptions:
+    "Two stages: encoder frozen, encoder unfrozen"
+    epochs:int = option(10, 'stage 1, encoder frozen')
+    lr:float = option(4e-4, 'stage 1')
+    schedule:str = option('one-cycle',
+                          'one-cycle, flat, steps:5,3,2 (halved after 5 and after 3 more epochs), '
+                          'decay:0.8 (times 0.8 an epoch), plateau:8,0.8 (times 0.8 after 8 epochs without'
+                          ' a better BLEU-4)')
+    pct_start:float = option(0.25, 'share of a one-cycle schedule in which the rate rises')
+    batch_size:int = option(25, 'images in stage 1, each with all its captions')
+    bs_unit:str = option('images',
+                         'what batch sizes count: images, or captions, as papers do (as many images as '
+                         'hold them)', ['images', 'captions'])
+    fine_tune_epochs:int = option(6, 'stage 2, encoder unfrozen')
+    fine_tune_lr:float = option(1e-4, 'stage 2, decoder')
+    encoder_lr:float = option(None, 'stage 2, encoder (default: a tenth of the decoder)')
+    fine_tune_schedule:str = option('one-cycle', 'stage 2, as --schedule')
+    fine_tune_bs:int = option(None, 'the same in stage 2 (default: as stage 1)')
+    augment:bool = option(False, 'stage 2: zoom in by up to 8/7 and mirror at random, in training only')
+    patience:int = option(3, 'stop a stage after so many epochs without a better BLEU-4; 0 never does')
+    mom:float = option(0.8, "Adam's first beta")
+    sqr_mom:float = option(0.99, "Adam's second beta")
+    wd:float = option(None, "weight decay, decoupled (default: fastai's 0.01)")
+    clip:float = option(5.0, 'gradient norm; 0 for no clipping')
+    attn_penalty:float = option(1.0,
+                                'doubly stochastic attention (sat, dotattn); on 7×7 regions it pulls four '
+                                'times as hard as on 14×14')
+    label_smoothing:float = option(0.0, 'of the cross-entropy')
+    teacher_forcing:str = option('1', 'probability of the true word, or START:END over the stage, e.g. 1:0.8')
+    seed:int = option(42, 'of weights, dropout and order')
+    cache:bool = option(True, 'stage 1 from stored features, if nothing random is done to images')
+    features_dir:str = option(None, 'folder of the feature store (default: features/ in the artifact dir)')
+    num_workers:int = option(None, 'processes that read images (default: 0 on a CPU)')
+    device:str = option('auto', 'auto (the best there is), cuda, cuda:1, mps or cpu')
+    bf16:bool = option(False, 'mixed precision, on a GPU')
+    track:str = option('none',
+                       'log to Weights & Biases (offline without a key) or TensorBoard',
+                       ['wandb', 'tensorboard', 'none'])
+
+# %% ../nbs/60_options.ipynb #6065dfb1
+@dataclass
+class ScoreOptions:
+    "How captions are searched and scored after each epoch and each stage"
+    beam_size:int = option(3, 'of the score after each epoch, which chooses the best, and of the final one')
+    length_penalty:float = option(0.0,
+                                  'rank captions by log-probability / length to this power; 0.5 makes them'
+                                  ' a little longer')
+    no_repeat_ngram_size:int = option(0, 'say no n-gram of so many words twice in a caption; 0 allows it')
+    score_beams:str = option(None,
+                             "beam sizes of each stage's final score, such as 1,2,3,4,5 (default: "
+                             'beam_size)')
+    tokenizer:str = option('ptb', 'of the final score; ptb needs Java', ['ptb', 'spacy'])
+
+# %% ../nbs/60_options.ipynb #f88720e3
+def _decoder_field(name:str)->tuple: # For `make_dataclass`
+    "What several decoders take under one name is one option; its help has each one's default"
+    takers = {decoder: options[name] for decoder,options in _SIGNATURES.items() if name in options}
+    default, kind, _ = next(iter(takers.values()))
+    text = next((comment for _,_,comment in takers.values() if comment), '')
+    own = ', '.join(f'{decoder} {default}' for decoder,(default,*_) in takers.items() if default is not None)
+    return name, kind, option(None, f"{text or 'option'} of {', '.join(takers)}" + (f' (default: {own})' if own else ''))
+
+DECODER_OPTIONS = tuple(dict.fromkeys(name for options in _SIGNATURES.values() for name in options))
+DecoderOptions = make_dataclass('DecoderOptions', [_decoder_field(name) for name in DECODER_OPTIONS])
+DecoderOptions.__doc__ = "Sizes and rates of the decoder"
+
+# %% ../nbs/60_options.ipynb #0e2ba5cc
+GROUPS = dict(data=DataOptions, model=ModelOptions, decoder=DecoderOptions, training=TrainingOptions, score=ScoreOptions)
+RunOptions = make_dataclass('RunOptions', [], bases=tuple(GROUPS.values())[::-1])
+RunOptions.__doc__ = "Every option of a training run"
+
+_KINDS = dict(int=int, float=float, str=str, bool=bool)
+
+def _entry(f)->tuple: # A dataclass field -> (default, type or list of choices, help)
+    kind = _KINDS.get(f.type, f.type) # `from __future__ import annotations` makes it a text
+    return f.default, f.metadata['choices'] or kind, f.metadata['text']
+
+OPTIONS = {group: {f.name: _entry(f) for f in fields(cls)} for group,cls in GROUPS.items()}
+ALL_OPTIONS = {name: entry for group in OPTIONS.values() for name,entry in group.items()}
+DEFAULTS = {name: entry[0] for name,entry in ALL_OPTIONS.items()}
+# Of `DataOptions`, those that act while a table is read from files
+READING = 'images', 'image_col', 'caption_col', 'split_col', 'valid_pct', 'restval', 'fraction'
 
 # %% ../nbs/60_options.ipynb #cac0694c
 def recipe_names()->list: return sorted(p.stem for p in RECIPES.glob('*.ini'))
@@ -137,7 +247,7 @@ _FROM_ZERO = dict.fromkeys(('epochs', 'fine_tune_epochs', 'seed', 'wd', 'clip', 
 
 def check_range(name, v):
     "Numbers must lie where they mean something"
-    kind = ALL_OPTIONS[name][1]
+    kind = ALL_OPTIONS[name][1] if name in ALL_OPTIONS else None # of a decoder that somebody registered
     if v is None or kind not in (int, float) or name == 'cut': return
     low, high = {**_SHARE, **_FROM_ZERO}.get(name, (1 if kind is int else 1e-12, float('inf')))
     if not (isinstance(v, (int, float)) and low <= v <= high):

@@ -5,7 +5,6 @@
 # %% ../nbs/61_training.ipynb #29d8e2dc8e
 from __future__ import annotations
 import csv, errno, inspect, json, os, shutil, sys
-from argparse import Namespace
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -29,7 +28,7 @@ from .plots import plot_epochs
 from .learner import caption_learner
 from .interpret import show_captions
 from .captioner import export_captioner
-from .options import ALL_OPTIONS, DEFAULTS, READING, check_new_run, check_range, load_recipe, recipe_names
+from .options import ALL_OPTIONS, DECODER_OPTIONS, DEFAULTS, READING, RunOptions, check_new_run, check_range, load_recipe, recipe_names
 from . import evaluate # adds `learn.evaluate`
 
 # %% auto #0
@@ -38,28 +37,32 @@ __all__ = ['image_tfms', 'batch_images', 'make_dls', 'make_learner', 'rate_facto
            'run_config']
 
 # %% ../nbs/61_training.ipynb #ba7f5c4832
-_DECODER = 'size embed_dim hidden_dim attn_dim ff_dim enc_heads dec_heads layers pre_norm dropout out_drop embed_drop'.split()
-
-def _takes(decoder): # A registered name
-    return inspect.signature(DECODERS[decoder].__init__).parameters
+def _takes(decoder)->list: # A registered name -> names of its own options
+    if decoder not in DECODERS: return []
+    names = inspect.signature(DECODERS[decoder].__init__).parameters
+    return [name for name in names if name not in ('self', 'feat_dim', 'vocab_size', 'seq_length', 'kwargs')]
 
 def _check_decoder_options(decoder, given): # A name, and the options that the user gave
     "An option that the decoder does not have belongs to another one: name it, and the published system that uses it"
     if decoder not in DECODERS: return # `create_decoder` says so
-    for k in (k for k in _DECODER if given.get(k) is not None and k not in _takes(decoder)):
+    for k in (k for k in DECODER_OPTIONS if given.get(k) is not None and k not in _takes(decoder)):
         owners = [n for n in DECODERS if k in _takes(n)]
         recipes = [n[0] for n in recipe_names() if load_recipe(n).get('decoder') in owners]
-        raise CaptionError(f"decoder {decoder!r} has no option {k!r}; {' and '.join(map(repr, owners))} {'has' if len(owners) == 1 else 'have'}. "
-                           f"Name the decoder (--decoder {owners[-1]}), or the published system (--recipe {' or '.join(recipes)})")
+        named = ' and '.join(map(repr, owners)) + (' has' if len(owners) == 1 else ' have')
+        published = f", or the published system (--recipe {' or '.join(recipes)})" if recipes else ''
+        raise CaptionError(f"decoder {decoder!r} has no option {k!r}; {named}. "
+                           f"Name the decoder (--decoder {owners[-1]}){published}")
 
-def options(recipe=None, **given)->Namespace: # Recipe's name or file; options that override it
+def options(recipe=None, **given)->RunOptions: # Recipe's name or file; options that override it
     "All options: the defaults, then the recipe's, then those given"
+    own = _takes(given.get('decoder')) # of a decoder that was registered in this process, too
     for k in given:
-        if k not in ALL_OPTIONS: raise CaptionError(f"there is no option {k!r}. {did_you_mean(k, list(ALL_OPTIONS))}")
+        if k not in ALL_OPTIONS and k not in own: raise CaptionError(f"there is no option {k!r}. {did_you_mean(k, list(ALL_OPTIONS))}")
     base = load_recipe(recipe) if recipe else {}
     if given.get('decoder') in DECODERS and given['decoder'] != base.get('decoder'): # another decoder: the recipe's own options mean nothing
-        base = {k: v for k,v in base.items() if k not in _DECODER or k in _takes(given['decoder'])}
-    a = Namespace(**{**DEFAULTS, **base, **given})
+        base = {k: v for k,v in base.items() if k not in DECODER_OPTIONS or k in _takes(given['decoder'])}
+    a = RunOptions()
+    for k,v in {**base, **given}.items(): setattr(a, k, v)
     for k,v in vars(a).items(): check_range(k, v)
     _check_decoder_options(a.decoder, given)
     if str(a.word_vectors).lower() == 'none': a.word_vectors = None
@@ -109,7 +112,7 @@ def make_learner(a, dls):
     "The learner that the options describe"
     weights = None if str(a.weights).lower() == 'none' else a.weights
     learn = caption_learner(dls, a.arch, a.decoder, weights=weights, cut=a.cut, grid=a.grid, stem=a.stem, seq_length=a.seq_length,
-                            decoder_kwargs={k: getattr(a, k) for k in _DECODER if getattr(a, k) is not None},
+                            decoder_kwargs={k: getattr(a, k) for k in _takes(a.decoder) if getattr(a, k, None) is not None},
                             metrics=[TopKAccuracy(5), Bleu(a.beam_size, length_penalty=a.length_penalty)],
                             opt_func=partial(Adam, mom=a.mom, sqr_mom=a.sqr_mom, eps=1e-8), moms=(a.mom, max(a.mom-.1, 0), a.mom), attn_penalty=a.attn_penalty,
                             label_smoothing=a.label_smoothing, clip=a.clip, teacher_forcing=_ratio(a.teacher_forcing), word_vecs=a.word_vectors,
@@ -310,7 +313,10 @@ def _run_options(data, out, recipe, resume, given): # -> options, what to read
     if recipe or given: raise CaptionError(f"a run that is resumed keeps its options; leave out: {', '.join(['recipe']*bool(recipe) + list(given))}")
     conf = run_config(out)
     if data is None and 'data' not in conf: raise CaptionError(f"{out} was trained on a table: give it again to go on")
-    return Namespace(**{**DEFAULTS, **{k: v for k,v in conf.items() if k in DEFAULTS}}), conf['data'] if data is None else data
+    a = RunOptions()
+    for k,v in conf.items():
+        if k in DEFAULTS: setattr(a, k, v)
+    return a, conf['data'] if data is None else data
 
 # %% ../nbs/61_training.ipynb #ac8c6fd0b1
 def train_captioner(

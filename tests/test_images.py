@@ -84,8 +84,8 @@ def test_a_photograph_held_upright_stands_upright():
     assert open_image(turned()).size == (40, 60)
 
 
-@pytest.mark.parametrize('mode, kind', [('CMYK', 'JPEG'), ('L', 'JPEG'), ('P', 'PNG'), ('1', 'PNG'), ('LA', 'PNG'),
-                                        ('RGBA', 'PNG')])
+@pytest.mark.parametrize('mode, kind', [('CMYK', 'JPEG'), ('L', 'JPEG'), ('P', 'PNG'), ('1', 'PNG'),
+                                        ('LA', 'PNG'), ('RGBA', 'PNG')])
 def test_every_mode_becomes_rgb(mode, kind):
     image = open_image(encoded(PHOTO.convert(mode), kind))
     assert (image.mode, image.size) == ('RGB', (60, 40))

@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 OTHERS = ['fastai.vision.all', 'torch', 'torch.nn', 'torch.nn.functional', 'torch.utils.data', 'torchvision',
           'torchvision.models', 'torchvision.transforms']
-STAY_HOME = dict(outer='models.recurrence', recur='models.recurrence', lstm_cell='models.sat', sample='decode',
-                 interval='scorecard',
+STAY_HOME = dict(outer='models.recurrence', recur='models.recurrence', lstm_cell='models.sat',
+                 sample='decode', interval='scorecard',
                  options='training', stages='training', trackers='training', set_rng_state='checkpoint',
                  Caption='captioner')
 

@@ -10,7 +10,8 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT/'README.md').read_text(encoding='utf-8')
-BLOCKS = re.findall(r'^```(\w+)\n(.*?)^```', README, re.M | re.S)
+GUIDES = [page.read_text(encoding='utf-8') for page in sorted((ROOT/'docs').glob('*.md'))]
+BLOCKS = re.findall(r'^```(\w+)\n(.*?)^```', '\n'.join([README, *GUIDES]), re.M | re.S)
 SCRIPTS = [text.replace('\\\n', ' ') for kind, text in BLOCKS if kind == 'bash']
 SHELL = [line for text in SCRIPTS for line in text.splitlines() if line.strip()]
 

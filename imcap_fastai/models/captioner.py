@@ -4,16 +4,22 @@
 
 # %% ../../nbs/18_models.captioner.ipynb #7c8718fc65
 from __future__ import annotations
+from importlib import import_module
+from pkgutil import iter_modules
 import torch
 from torch import nn
 from ..core import CaptionError
 from ..tensors import TensorFeatures
 from .encoder import Encoder, create_encoder
 from .decoder import create_decoder
-from . import dotattn, lstm, sat, transformer # each registers its decoder
+import imcap_fastai.models as models
 
 # %% auto #0
 __all__ = ['CaptionModel', 'create_caption_model']
+
+# %% ../../nbs/18_models.captioner.ipynb #07b98192
+for _found in iter_modules(models.__path__):
+    if _found.name != 'captioner': import_module(f'{models.__name__}.{_found.name}')
 
 # %% ../../nbs/18_models.captioner.ipynb #b02f8b60d3
 class CaptionModel(nn.Module):
