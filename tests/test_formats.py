@@ -39,7 +39,10 @@ def test_json_lists(write):
 @pytest.mark.parametrize(
     'content, message',
     [
-        ('{"images":\n [1, 2', r"b.json:2: not JSON \(Expecting ',' delimiter, column 7\); expected an object"),
+        (
+            '{"images":\n [1, 2',
+            r"b.json:2: not JSON \(Expecting ',' delimiter, column 7\); expected an object",
+        ),
         ({'images': {}}, "there is no list 'images'"),
         ([1], "there is no list 'images'"),
         (b'{\n"a":\n"\xff"}', 'b.json:3: not UTF-8'),

@@ -66,7 +66,16 @@ def test_old_names_are_still_here():
     "Names that lived in this module before the table had one of its own"
     from imcap_fastai.data import sources, table
 
-    for name in ('SPLITS', 'as_frame', 'check_table', 'df_table', 'image_fault', 'sample_fraction', 'split_name', 'tidy_table'):
+    for name in (
+        'SPLITS',
+        'as_frame',
+        'check_table',
+        'df_table',
+        'image_fault',
+        'sample_fraction',
+        'split_name',
+        'tidy_table',
+    ):
         assert getattr(sources, name) is getattr(table, name)
     assert sources.open_image and sources.image_list and sources.images_below
 
@@ -82,7 +91,8 @@ def own(folder):
 
 def test_csv(own):
     path = own.text(
-        'caps.csv', 'image,caption,split\n0.jpg,"A dog, running",train\n1.jpg,null,valid\n0.jpg,A wet dog,train\n'
+        'caps.csv',
+        'image,caption,split\n0.jpg,"A dog, running",train\n1.jpg,null,valid\n0.jpg,A wet dog,train\n',
     )
     df = csv_table(path)
     assert df.captions.tolist() == [['A dog, running', 'A wet dog'], ['null']]
@@ -92,7 +102,8 @@ def test_csv(own):
 def test_json_lines(own):
     path = own.text(
         'caps.jsonl',
-        '{"file": "0.jpg", "text": ["A dog", "A wet dog"], "url": "u"}\n{"file": "1.jpg", "text": "A cat", "url": "v"}\n',
+        '{"file": "0.jpg", "text": ["A dog", "A wet dog"], "url": "u"}\n'
+        '{"file": "1.jpg", "text": "A cat", "url": "v"}\n',
     )
     df = csv_table(path, image_col='file', caption_col='text', valid_pct=0.5)
     assert df.captions.tolist() == [['A dog', 'A wet dog'], ['A cat']] and df.url.tolist() == ['u', 'v']
@@ -319,7 +330,8 @@ def test_flickr8k_with_many_faults(folder, part):
 
 
 @pytest.mark.parametrize(
-    'part', ['Flickr_8k.trainImages.txt', 'Flickr_8k.devImages.txt', 'a folder of images (Flicker8k_Dataset']
+    'part',
+    ['Flickr_8k.trainImages.txt', 'Flickr_8k.devImages.txt', 'a folder of images (Flicker8k_Dataset'],
 )
 def test_flickr8k_with_files_missing(folder, part):
     path = make8k(folder, images='pics', **{'Flickr_8k.trainImages': None, 'Flickr_8k.devImages': None})
@@ -336,7 +348,9 @@ def test_flickr8k_that_is_not_there(folder):
 
 def make_kaggle(folder, lists=None, extra=''):
     lines = ''.join(
-        f'{i}.jpg,"A ""big"" dog , number {i} , {k} ."\n{i}.jpg,A cat {i} .\n' for i in range(8) for k in range(2)
+        f'{i}.jpg,"A ""big"" dog , number {i} , {k} ."\n{i}.jpg,A cat {i} .\n'
+        for i in range(8)
+        for k in range(2)
     )
     none = dict.fromkeys(['Flickr8k.token', *LISTS_8K])
     path = make8k(folder, '.', 'Images', **{**none, **(lists or {})})
@@ -408,7 +422,8 @@ def make30k(folder, images='flickr30k_images', file='results.csv', text=None):
 def test_flickr30k(folder, images, file):
     path = make30k(folder, images, file)
     df, told = told_by(flickr30k, path, valid_pct=1 / 3, test_pct=1 / 6, check='full')
-    assert len(told) == 1 and 'put right 1 line without' in told[0] and 'results.csv:31: 5.jpg, caption 4' in told[0]
+    assert len(told) == 1 and 'put right 1 line without' in told[0]
+    assert 'results.csv:31: 5.jpg, caption 4' in told[0]
     assert df.split.value_counts().to_dict() == {'train': 3, 'valid': 2, 'test': 1}
     assert df.captions[5] == [f'A "dog" , number 5 , {k} .' for k in range(5)]
     assert df.image[0] == str(path / images / '0.jpg') and df['where'][1].endswith('results.csv:7')
@@ -455,7 +470,9 @@ FOUR = ('train', 'restval', 'val', 'test')
 
 def entry(name, split, folder=None):
     sentences = [dict(raw=f'A dog {name} . \n', tokens=['a', 'dog']), dict(raw=f'A "cat" , {name} .')]
-    return dict(filename=name, split=split, sentences=sentences, **(dict(filepath=folder) if folder else {}))
+    return dict(
+        filename=name, split=split, sentences=sentences, **(dict(filepath=folder) if folder else {})
+    )
 
 
 def make_karpathy(folder, under='.'):
@@ -488,7 +505,8 @@ def test_karpathy_with_images_elsewhere(folder):
 
 
 def test_karpathy_with_a_folder_in_a_folder(folder):
-    path = folder.text('dataset.json', dict(images=[entry(f'{i}.jpg', split) for i, split in enumerate(FOUR)]))
+    entries = [entry(f'{i}.jpg', split) for i, split in enumerate(FOUR)]
+    path = folder.text('dataset.json', dict(images=entries))
     make30k(folder, 'flickr30k_images/flickr30k_images')
     assert karpathy(path).image[0] == str(folder.path / 'flickr30k_images' / 'flickr30k_images' / '0.jpg')
 
@@ -514,7 +532,8 @@ def test_karpathy_asked_wrongly(folder):
 )
 def test_karpathy_with_many_faults(folder, part):
     folder.photos(*(f'{i}.jpg' for i in range(4)))
-    splits = dict(zip(('0.jpg', '1.jpg', 'no.jpg', '2.jpg', '3.jpg'), ('val', 'dev', 'train', 'train', 'train')))
+    names = ('0.jpg', '1.jpg', 'no.jpg', '2.jpg', '3.jpg')
+    splits = dict(zip(names, ('val', 'dev', 'train', 'train', 'train')))
     entries = [entry('0.jpg', 'train'), *(entry(name, split) for name, split in splits.items()), 7]
     del entries[4]['split']
     entries[5]['sentences'] = [{'raw': None}]
@@ -626,24 +645,58 @@ def make_own(folder, name, text):
     return folder.path
 
 
+JSON_LINES = '{"file": "0.jpg", "said": "A dog"}\n{"file": "1.jpg", "said": "A dog"}\n'
 RECOGNISED = {
     'Flickr8k': (make8k, '', {}, 8, 'Flickr8k in'),
     'Kaggle': (make_kaggle, '', HALF, 8, 'Flickr8k in'),
     'Flickr30k': (make30k, '', HALF, 6, 'Flickr30k in'),
     'Flickr30k, by its file': (make30k, 'results.csv', HALF, 6, 'Flickr30k in'),
     'COCO 2014': (make_coco, '', {}, 7, 'COCO 2014 in'),
-    'COCO 2017': (lambda folder: make_coco(folder, 2017, 'images/', ''), '', dict(year=2017), 7, 'COCO 2017 in'),
+    'COCO 2017': (
+        lambda folder: make_coco(folder, 2017, 'images/', ''),
+        '',
+        dict(year=2017),
+        7,
+        'COCO 2017 in',
+    ),
     'Karpathy': (lambda folder: make_karpathy(folder).parent, '', {}, 4, 'Karpathy'),
     'Karpathy, by its file': (
-        lambda folder: make_karpathy(folder).parent, 'dataset_coco.json', dict(restval=None), 3, 'Karpathy'),
-    'folders of splits': (lambda folder: sidecars(folder, 'train/a', 'train/in/b', 'valid/c'), '', {}, 3, 'images in'),
+        lambda folder: make_karpathy(folder).parent,
+        'dataset_coco.json',
+        dict(restval=None),
+        3,
+        'Karpathy',
+    ),
+    'folders of splits': (
+        lambda folder: sidecars(folder, 'train/a', 'train/in/b', 'valid/c'),
+        '',
+        {},
+        3,
+        'images in',
+    ),
     'a folder': (lambda folder: sidecars(folder, *'abcd'), '', HALF, 4, 'images in'),
     'CSV': (lambda folder: make_own(folder, 'caps.csv', OWN), 'caps.csv', {}, 2, 'caps.csv'),
-    'TSV in a folder': (lambda folder: make_own(folder, 'my.tsv', OWN.replace(',', '\t')), '', {}, 2, 'my.tsv'),
-    'results.csv of another kind': (lambda folder: make_own(folder, 'results.csv', OWN), '', {}, 2, 'results.csv'),
+    'TSV in a folder': (
+        lambda folder: make_own(folder, 'my.tsv', OWN.replace(',', '\t')),
+        '',
+        {},
+        2,
+        'my.tsv',
+    ),
+    'results.csv of another kind': (
+        lambda folder: make_own(folder, 'results.csv', OWN),
+        '',
+        {},
+        2,
+        'results.csv',
+    ),
     'JSON lines': (
-        lambda folder: make_own(folder, 'a.jsonl', '\n'.join(f'{{"file": "{i}.jpg", "said": "A dog"}}' for i in (0, 1))),
-        'a.jsonl', dict(valid_pct=0.5, image_col='file', caption_col='said'), 2, 'a.jsonl'),
+        lambda folder: make_own(folder, 'a.jsonl', JSON_LINES),
+        'a.jsonl',
+        dict(valid_pct=0.5, image_col='file', caption_col='said'),
+        2,
+        'a.jsonl',
+    ),
 }
 
 
@@ -674,7 +727,7 @@ def test_read_table_takes_a_fraction(folder):
         "  Karpathy: one dataset_*.json with 'images' and 'sentences'",
         '  COCO: captions_train2014.json or captions_train2017.json, in the folder or in annotations',
         '  Flickr8k (Kaggle): captions.txt, in the folder or in Flickr8k_text, beside Images',
-        '  Flickr30k: results.csv, flickr30k_images/results.csv, flickr30k/results.csv, results_20130124.token',
+        '  Flickr30k: results.csv, flickr30k_images/results.csv, flickr30k/results.csv, results_2013',
         '  a table: one file *.csv, *.tsv or *.jsonl',
         '  images with text: images with text files of the same names beside them',
         'The folder holds: notes.md',

@@ -216,7 +216,10 @@ def test_all_faults_come_in_one_message(files, part):
 BAD = {
     'no training rows': (lambda df: df.assign(split='valid'), ['no training rows']),
     'no rows': (lambda df: df[:0], ['empty table']),
-    'no column': (lambda df: df.drop(columns='split'), ["missing column", "'split'. The table has: image, captions"]),
+    'no column': (
+        lambda df: df.drop(columns='split'),
+        ["missing column", "'split'. The table has: image, captions"],
+    ),
     'no columns': (lambda df: pd.DataFrame(), ["'image'. The table has: none", 'empty table']),
     'image twice': (
         lambda df: pd.concat([df, df[:1]]),
