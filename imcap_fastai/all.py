@@ -6,6 +6,8 @@ from .shapes import *
 from .text import *
 from .images import *
 from .data.tensors import *
+from .data.table import *
+from .data.formats import *
 from .data.sources import *
 from .data.samplers import *
 from .data.block import *

@@ -19,12 +19,9 @@ from .tensors import weights_hash
 from .scorers import TOKENIZERS
 from .scorecard import SCORES, ScoreCard, score_captions
 from .learner import CaptionLearner, keep_rng
-from .data.sources import tidy_table
-from .interpret import check_refs
+from .data.table import SPLITS, check_refs, tidy_table
 
 # %% ../nbs/53_evaluate.ipynb #f146f52bbd
-_SPLITS = ('train', 'valid', 'test')
-
 def _checked_table(table)->tuple: # -> the table, its raw captions, the name of its split
     table = tidy_table(table)
     check_refs(table)
@@ -43,8 +40,8 @@ def score_dl(self:CaptionLearner,
     name = 'valid' if items is None else items
     if not isinstance(name, str): raise CaptionError(f"scoring needs raw captions: give a split's name or a table with columns image and captions, "
                                                      f"not a {type(name).__name__}")
-    if name not in _SPLITS: raise CaptionError(f"there is no split {name!r}. {did_you_mean(name, _SPLITS)} A table is taken too, for example csv_table(file)")
-    i = _SPLITS.index(name)
+    if name not in SPLITS: raise CaptionError(f"there is no split {name!r}. {did_you_mean(name, SPLITS)} A table is taken too, for example csv_table(file)")
+    i = SPLITS.index(name)
     dl = self.dls[i] if i < len(self.dls.loaders) else None
     if dl is None or not len(dl.dataset):
         raise CaptionError(f"this learner holds no {name!r} images" + (" (it was loaded from an export, which has no data inside)"

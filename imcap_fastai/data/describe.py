@@ -18,28 +18,29 @@ from ..core import BOS, EOS, CaptionError, show_progress
 from ..page import NotebookFigure
 from ..text import CaptionTokenizer, as_tokenizer
 from ..images import IMAGE_ERRORS, open_image
-from .sources import (SPLITS, as_frame, _Faults, _image_key, _image_text, _is_path,
-                                       _one_row_per_image, _row_faults)
+from .table import (Faults, SPLITS, as_frame, column_faults, image_key, image_text, is_path,
+                                     one_row_per_image, row_faults)
 
 # %% auto #0
 __all__ = ['Description', 'describe']
 
 # %% ../../nbs/35_data.describe.ipynb #df83fdf245
-def _splits_of(df, faults:_Faults)->tuple: # -> split of each row, its name in messages, notes
+def _splits_of(df, faults:Faults)->tuple: # -> split of each row, its name in messages, notes
     "The splits, if the table can be described"
-    for c in ('image','captions'):
-        if c not in df.columns: faults.add('missing column', f"{c!r}. The table has: {', '.join(map(str, df.columns)) or 'none'}")
-    if not len(df): faults.add('empty table', 'there are no rows')
+    column_faults(df, ('image', 'captions'), faults)
     faults.check()
     told = 'split' in df.columns
-    splits, where = df['split'].tolist() if told else ['train']*len(df), df['where'] if 'where' in df.columns else [None]*len(df)
-    names = [_row_faults(*row, faults) for row in zip(df.index, df['image'], df['captions'], splits, where)]
+    splits = df['split'].tolist() if told else ['train']*len(df)
+    names = row_faults(df, splits, faults)
     faults.check()
-    if not told: return ['all']*len(df), names, ["there is no column 'split': all rows are taken together. read_table(df, valid_pct=0.1) sets a tenth aside"]
-    return splits, names, [] if 'train' in splits else ["no row has split 'train': the vocabulary is that of all captions"]
+    together = ("there is no column 'split': all rows are taken together. "
+                "read_table(df, valid_pct=0.1) sets a tenth aside")
+    no_train = "no row has split 'train': the vocabulary is that of all captions"
+    if not told: return ['all']*len(df), names, [together]
+    return splits, names, [] if 'train' in splits else [no_train]
 
 # %% ../../nbs/35_data.describe.ipynb #975bf2a9c2
-def _count(captions, names, tok, faults:_Faults, progress:bool)->tuple: # Of each row: captions, name in messages
+def _count(captions, names, tok, faults:Faults, progress:bool)->tuple: # Of each row: captions, name in messages
     "The words of all captions in a row, as numbers; words of each caption; the number of each word"
     ids, lens, stoi, rows = array('i'), array('i'), {}, zip(names, captions)
     for name,caps in show_progress(rows, 'counting words', len(names)) if progress and len(names) > 2000 else rows:
@@ -132,26 +133,26 @@ def _byte_keys(files, progress:bool)->tuple: # Different paths; -> keys, and how
 
 def _file_facts(images, splits, read:bool, progress:bool)->dict: # Of each row; compare bytes too?
     paths = list(images)
-    files = [os.path.realpath(p) if _is_path(p) else _image_key(p) for p in paths]
-    names = [os.path.basename(f) if _is_path(p) else _image_text(p) for f,p in zip(files, paths)]
+    files = [os.path.realpath(p) if is_path(p) else image_key(p) for p in paths]
+    names = [os.path.basename(f) if is_path(p) else image_text(p) for f,p in zip(files, paths)]
     out = dict(same_file=_groups(files, splits, names))
     if read:
         first = list({f: i for i,f in reversed([*enumerate(files)])}.values())[::-1] # each file once
-        first = [i for i in first if _is_path(paths[i])]
+        first = [i for i in first if is_path(paths[i])]
         keys, unread = _byte_keys([files[i] for i in first], progress)
         out.update(same_bytes=_groups(keys, [splits[i] for i in first], [os.path.basename(files[i]) for i in first]), unreadable=unread)
     return out
 
 # %% ../../nbs/35_data.describe.ipynb #895ec783b4
 def _width_height(path)->tuple|None: # None if the file is no image
-    if not _is_path(path): return open_image(path).size
+    if not is_path(path): return open_image(path).size
     try:
         with Image.open(path) as im: return im.size[::-1] if im.getexif().get(0x0112, 1) in (5,6,7,8) else im.size
     except IMAGE_ERRORS: return None
 
 def _size_facts(paths, n:int, seed:int)->dict: # How many to look at
     "Sizes of a random sample of the files"
-    files = sorted({str(p) for p in paths if _is_path(p)}) + [p for p in paths if not _is_path(p)]
+    files = sorted({str(p) for p in paths if is_path(p)}) + [p for p in paths if not is_path(p)]
     pick = np.random.default_rng(seed).permutation(len(files))[:n]
     found = [_width_height(files[i]) for i in pick]
     wh = np.array([o for o in found if o]).reshape(-1, 2)
@@ -250,8 +251,8 @@ def describe(
 )->Description:          # Prints as tables; `plot()`, `to_dict()`
     "Splits, lengths, words, repeats and files of a data set; a `CaptionError` lists what cannot be counted"
     df, tok = as_frame(df), as_tokenizer(tokenizer)
-    faults = _Faults(df.attrs.get('source', 'the table'))
-    df = _one_row_per_image(df, faults)
+    faults = Faults(df.attrs.get('source', 'the table'))
+    df = one_row_per_image(df, faults)
     splits, names, notes = _splits_of(df, faults)
     ids, lens, stoi = _count(df['captions'], names, tok, faults, progress)
     n_caps = np.array([len(c) for c in df['captions']])
