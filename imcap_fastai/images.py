@@ -13,7 +13,7 @@ from torch import Tensor
 from .core import CaptionError, did_you_mean
 
 # %% auto #0
-__all__ = ['METHODS', 'open_image', 'images_below', 'image_list', 'cut_out', 'box_for', 'resize_image', 'ResizeStep', 'CropStep',
+__all__ = ['METHODS', 'open_image', 'images_below', 'image_list', 'cut_out', 'box_for', 'fit_image', 'ResizeStep', 'CropStep',
            'step_from_dict', 'image_tensor', 'ImagePreparation']
 
 # %% ../nbs/03_images.ipynb #3a61fc7e
@@ -169,7 +169,7 @@ def box_for(
     return left, top, width, height
 
 # %% ../nbs/03_images.ipynb #0a7ced18
-def resize_image(
+def fit_image(
     im:Image.Image,
     size:tuple,                           # Width and height, as Pillow has it
     method:str='squish',                  # 'squish', 'crop' or 'pad'
@@ -187,10 +187,10 @@ class ResizeStep:
     "Scale an image to one size"
     size:tuple                   # Height and width
     method:str='crop'            # 'squish', 'crop' (its middle) or 'pad'
-    pad_mode:str='reflection'    # As in `resize_image`
+    pad_mode:str='reflection'    # As in `fit_image`
     resample:int=int(Image.Resampling.BILINEAR) # Pillow's filter
 
-    def __call__(self, im): return resize_image(im, self.size[::-1], self.method, self.pad_mode, self.resample)
+    def __call__(self, im): return fit_image(im, self.size[::-1], self.method, self.pad_mode, self.resample)
 
     def to_dict(self):
         nearest = int(Image.Resampling.NEAREST) # fastai keeps a second filter, for masks

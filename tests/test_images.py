@@ -9,7 +9,7 @@ from PIL import Image
 
 from imcap_fastai.core import CaptionError
 from imcap_fastai.images import (CropStep, ImagePreparation, ResizeStep, image_list, images_below, open_image,
-                                 resize_image,
+                                 fit_image,
                                  step_from_dict)
 
 NOISE = np.random.default_rng(0)
@@ -199,7 +199,7 @@ def test_our_own_crops(size):
     from fastai.vision.all import PILImage
     from imcap_fastai.data.block import ResizeCenter, ResizeRandomCrop
     image, lanczos = noise(*size), Image.Resampling.LANCZOS
-    middle = resize_image(image, (32, 32), 'crop', resample=lanczos)
+    middle = fit_image(image, (32, 32), 'crop', resample=lanczos)
     for split_idx in (0, 1):
         got = ResizeCenter(32)(PILImage.create(np.asarray(image)), split_idx=split_idx)
         assert np.array_equal(np.asarray(got), np.asarray(middle))

@@ -27,7 +27,7 @@ from PIL import Image
 from plum import dispatch
 from ..core import CaptionError, Vocab, BOS_IDX, EOS_IDX
 from .tensors import TensorCaption, pad_captions
-from ..images import CropStep, ImagePreparation, ResizeStep, cut_out, open_image, resize_image
+from ..images import CropStep, ImagePreparation, ResizeStep, cut_out, open_image, fit_image
 from ..text import CaptionTokenizer, as_tokenizer
 from .sources import as_frame, check_table, csv_table, df_table, read_table
 from .samplers import SortSampler, SortishSampler
@@ -156,7 +156,7 @@ class CaptionDL(TfmdDL):
 class ResizeImage(Resize):
     "fastai's `Resize`, by the code that captions too; the same pixels"
     def encodes(self, x:Image.Image):
-        return resize_image(x, self.size, str(self.method), str(self.pad_mode), self.mode, getattr(self, 'pcts', (.5, .5)))
+        return fit_image(x, self.size, str(self.method), str(self.pad_mode), self.mode, getattr(self, 'pcts', (.5, .5)))
 
 class ResizeCenter(ResizeImage):
     "Resize so that the shorter side fits and crop the middle, in training too"
@@ -186,10 +186,10 @@ class ResizeRandomCrop(RandTransform):
 
     def encodes(self, x:Image.Image):
         lanczos = Image.Resampling.LANCZOS
-        if not self.cropping: return resize_image(x, self.size, 'squish', resample=lanczos)
+        if not self.cropping: return fit_image(x, self.size, 'squish', resample=lanczos)
         large = [round(self.zoom*n) for n in self.size]
         left, top = (round(pct*(n - m)) for pct, n, m in zip(self.pcts, large, self.size))
-        return cut_out(resize_image(x, large, 'squish', resample=lanczos), (left, top, *self.size))
+        return cut_out(fit_image(x, large, 'squish', resample=lanczos), (left, top, *self.size))
 
 # %% ../../nbs/34_data.block.ipynb #f35595d2
 def _as_step(f): # An item transform
