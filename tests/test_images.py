@@ -146,8 +146,9 @@ def test_the_images_of_a_folder(tmp_path):
         (tmp_path/name).write_bytes(b'')
     assert [f.name for f in images_below(tmp_path)] == ['A.PNG', 'b.jpg', 'c.webp']
     assert image_list(tmp_path/'b.jpg') == [tmp_path/'b.jpg']
+    (tmp_path/'nothing').mkdir()
     with pytest.raises(CaptionError, match='no images in the folder'):
-        image_list(tmp_path/'below'/'..'/'.git')
+        image_list(tmp_path/'nothing')
 
 
 # ---- the same pixels as fastai's
