@@ -32,6 +32,7 @@ from .features import *
 from .learner import *
 from .interpret import *
 from .evaluate import *
+from .checks import *
 from .doctor import *
 from .options import *
 from .training import *
