@@ -30,6 +30,7 @@ from .scorecard import *
 from .callback import *
 from .features import *
 from .learner import *
+from .attention_pictures import *
 from .interpret import *
 from .evaluate import *
 from .checks import *
