@@ -35,8 +35,10 @@ from .checkpoint import *
 from .plots import *
 from .features import *
 from .learner import *
+from .attention_pictures import *
 from .interpret import *
 from .evaluate import *
+from .checks import *
 from .doctor import *
 from .options import *
 from .training import *

@@ -43,8 +43,12 @@ def _next_log_probs(logits, t, min_len, allow_unk, said=None, ngram=0):
     lp[stuck, EOS_IDX] = end[stuck] # a caption that may say nothing more ends
     return lp
 
-def _longest(decoder, max_len):
-    "Some decoders know only so many positions"
+# %% ../nbs/20_decode.ipynb #c47e02d9
+def length_limit(
+    decoder,    # Its `max_len`, if it has one, is the number of its positions
+    max_len:int # What was asked for, in tokens, the end token counted
+)->int:
+    "The most tokens that a search can say"
     return min(max_len, getattr(decoder, 'max_len', None) or max_len)
 
 # %% ../nbs/20_decode.ipynb #653abc1f79
@@ -126,7 +130,7 @@ def sample(
     seed:int=None         # Reproduces the draws of each image, whatever others are in its batch
 )->list:                  # `B` lists of `n` `Hypothesis`, the likeliest first
     "Draw captions for each image"
-    max_len = _longest(decoder, max_len)
+    max_len = length_limit(decoder, max_len)
     _check(n, max_len, min_len, n, 0., no_repeat_ngram_size)
     _check_sampling(temperature, top_k, top_p)
     B, device = len(feats), feats.device
@@ -239,7 +243,7 @@ def beam_search(
     allow_unk:bool=False    # May `xxunk` be said?
 )->list:                    # `B` lists of up to `n_best` `Hypothesis`, best first
     "Search all images of the batch at once"
-    max_len = _longest(decoder, max_len)
+    max_len = length_limit(decoder, max_len)
     _check(beam_size, max_len, min_len, n_best, length_penalty, no_repeat_ngram_size)
     B, k, dev = len(feats), beam_size, feats.device
     beam, state = _Beam(B, k, max_len, dev), decoder.init_state(feats).expand(k)

@@ -140,3 +140,47 @@ def encoded(img, fmt='PNG', **kwargs):
     out = io.BytesIO()
     img.save(out, fmt, **kwargs)
     return out.getvalue()
+
+
+# ---- small learners of drawn scenes, for the checks of the doctor
+
+def one_caption_scenes(path, n_train=120, n_valid=50):
+    "Drawn scenes of two things, each with one caption that uses no word twice: a tidy table"
+    from imcap_fastai.shapes import shapes
+    df = shapes(path, n_train=n_train, n_valid=n_valid, size=64)
+    texts = [captions[0].replace(' of a', ' of the').replace(' above a', ' above the') for captions in df.captions]
+    good = [text.startswith('a ') and len(set(text.split())) == len(text.split()) for text in texts]
+    return df.assign(captions=[[text] for text in texts])[good].reset_index(drop=True)
+
+
+def small_loaders(df, path, **kwargs):
+    "Loaders of 64 × 64 pixels; the arguments are `CaptionDataLoaders.from_df`'s"
+    from fastai.vision.all import Resize, ResizeMethod
+    from imcap_fastai.data.block import CaptionDataLoaders
+    options = dict(bs=10, min_freq=2, num_workers=0, seed=3, check=False,
+                   item_tfms=Resize(64, method=ResizeMethod.Squish))
+    return CaptionDataLoaders.from_df(df, path=path, **{**options, **kwargs})
+
+
+def small_learner(dls, decoder='sat', hidden_dim=32, **kwargs):
+    "An untrained captioner with a random ResNet-18 that gives 8 × 8 regions"
+    from fastai.vision.all import resnet18, set_seed
+    from imcap_fastai.learner import caption_learner
+    set_seed(1)
+    sizes = dict(embed_dim=8)
+    if decoder == 'sat':
+        sizes.update(hidden_dim=hidden_dim, attn_dim=32, dropout=0.)
+    learn = caption_learner(dls, resnet18, decoder, weights=None, cut=-2, attn_penalty=0., decoder_kwargs=sizes, **kwargs)
+    learn.remove_cbs([cb for cb in learn.cbs if cb.name == 'progress'])
+    return learn
+
+
+def healthy_learner(df, path, hidden_dim=640, fit=False):
+    "A frozen captioner that says the first caption of every image; with `fit` after an epoch of training"
+    learn = small_learner(small_loaders(df, path), hidden_dim=hidden_dim)
+    learn.freeze()
+    learn.decoding = dict(beam_size=1)
+    if fit:
+        with learn.no_logging():
+            learn.fit(1, 1e-3)
+    return write_captions(learn, df.image, [captions[0] for captions in df.captions], everywhere=False)
