@@ -20,8 +20,8 @@ from .data.block import CaptionDataLoaders
 from .learner import caption_learner
 from .metrics import Bleu, TopKAccuracy
 from .scorecard import ScoreCard
-from .interpret import show_captions
-import imcap_fastai.evaluate # noqa: F401: learners get `score_card`
+from .attention_pictures import show_captions
+import imcap_fastai.evaluate # noqa: F401 (learners get `score_card`)
 from .captioner import export_captioner
 
 # %% ../nbs/63_demo.ipynb #238c9d79c7

@@ -148,7 +148,8 @@ def one_caption_scenes(path, n_train=120, n_valid=50):
     "Drawn scenes of two things, each with one caption that uses no word twice: a tidy table"
     from imcap_fastai.shapes import shapes
     df = shapes(path, n_train=n_train, n_valid=n_valid, size=64)
-    texts = [captions[0].replace(' of a', ' of the').replace(' above a', ' above the') for captions in df.captions]
+    texts = [captions[0].replace(' of a', ' of the').replace(' above a', ' above the')
+            for captions in df.captions]
     good = [text.startswith('a ') and len(set(text.split())) == len(text.split()) for text in texts]
     return df.assign(captions=[[text] for text in texts])[good].reset_index(drop=True)
 
@@ -170,7 +171,8 @@ def small_learner(dls, decoder='sat', hidden_dim=32, **kwargs):
     sizes = dict(embed_dim=8)
     if decoder == 'sat':
         sizes.update(hidden_dim=hidden_dim, attn_dim=32, dropout=0.)
-    learn = caption_learner(dls, resnet18, decoder, weights=None, cut=-2, attn_penalty=0., decoder_kwargs=sizes, **kwargs)
+    learn = caption_learner(dls, resnet18, decoder, weights=None, cut=-2, attn_penalty=0.,
+            decoder_kwargs=sizes, **kwargs)
     learn.remove_cbs([cb for cb in learn.cbs if cb.name == 'progress'])
     return learn
 

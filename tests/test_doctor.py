@@ -1,4 +1,5 @@
-"""The doctor: each check finds nothing in a healthy learner, and each disease that is planted; and it leaves no trace."""
+"""The doctor: each check finds nothing in a healthy learner, and each disease that is planted; and it leaves
+no trace."""
 import contextlib, io, json, shutil, types, warnings
 from copy import deepcopy
 from functools import partial
@@ -11,12 +12,14 @@ from fastai.learner import load_learner
 from fastai.vision.all import IntToFloatTensor, Normalize, aug_transforms
 from imcap_fastai import checks as checks_module
 from imcap_fastai.callback import rng_state
-from imcap_fastai.checks import CHECKS, Inconclusive, Measurements, conclusion, is_plain, near_pairs, thumbnail
+from imcap_fastai.checks import (CHECKS, Inconclusive, Measurements, conclusion, is_plain,
+                                 near_pairs, thumbnail)
 from imcap_fastai.core import EOS_IDX, CaptionError, Vocab
 from imcap_fastai.doctor import Finding, Report, check, check_learning_rate, untouched
 from imcap_fastai.learner import CaptionLearner
 from imcap_fastai.tensors import fingerprint, weights_hash
-from made import healthy_learner, one_caption_scenes, small_learner, small_loaders, write_captions, write_language
+from made import (healthy_learner, one_caption_scenes, small_learner, small_loaders,
+                  write_captions, write_language)
 
 BY_NAME = list(CHECKS)
 EVERY_IMAGE = [name for name, function in CHECKS.items() if function.every_image]
@@ -107,7 +110,8 @@ def normalised(learn, *stats, loaders=(0, 1)):
     for i in loaders:
         dl = learn.dls.loaders[i]
         rest = [tfm for tfm in dl.after_batch.fs if not isinstance(tfm, Normalize)]
-        dl.after_batch.fs = type(dl.after_batch.fs)(rest + [Normalize.from_stats(*s, cuda=False) for s in stats])
+        dl.after_batch.fs = type(dl.after_batch.fs)(rest + [Normalize.from_stats(*s, cuda=False)
+                for s in stats])
 
 
 def give(learn, dls):
@@ -143,7 +147,8 @@ def test_an_untrained_learner_is_no_patient(name, untrained):
 
 NOTED = {
     'learning': 'nats per word', 'same caption': 'different captions', 'endings': '(0 %) captions never end',
-    'normalisation': 'all images are as the encoder was trained', 'alignment': '(100 %) images prefer their own',
+    'normalisation': 'all images are as the encoder was trained',
+            'alignment': '(100 %) images prefer their own',
     'unknown words': 'train 0.0 %', 'length': 'The data cut none', 'frozen encoder': 'the encoder is frozen',
 }
 
@@ -226,7 +231,8 @@ NORMALISATIONS = [('none', 'not normalised', 'warning'), ('twice', 'normalised t
 @pytest.mark.parametrize('kind, text, status', NORMALISATIONS, ids=[kind for kind, *_ in NORMALISATIONS])
 def test_normalisation(kind, text, status, pretrained, learn):
     own = learn.model.encoder.stats
-    learn.model.encoder.bn_eval = pretrained  # an encoder from random weights is content with any that stays the same
+    # an encoder from random weights is content with any that stays the same
+    learn.model.encoder.bn_eval = pretrained
     normalised(learn, *dict(none=(), twice=(own, own), half=(HALF,))[kind])
     assert_says(examine('normalisation', learn), 'fault' if pretrained else status, text)
 
@@ -269,7 +275,8 @@ def test_overlap_by_look(learn, df, tmp_path):
     Image.open(df.image[5]).convert('RGB').resize((99, 92)).save(file, quality=80)
     table = with_image(df, file)
     assert examine('overlap by file', learn, table=table)[0] == 'ok'
-    assert_says(examine('overlap by look', learn, table=table), 'fault', 'again.jpg (test)', Path(df.image[5]).name)
+    assert_says(examine('overlap by look', learn, table=table), 'fault', 'again.jpg (test)',
+            Path(df.image[5]).name)
 
 
 @pytest.fixture
@@ -287,18 +294,21 @@ def test_images_of_one_colour_are_no_overlap(learn, plain_images):
 def test_image_files_of_one_colour_and_tiny(learn, df, plain_images, tmp_path):
     Image.open(df.image[6]).resize((8, 8)).save(tmp_path/'tiny.png')
     table = pd.concat([plain_images, *[with_image(df, tmp_path/'tiny.png', split) for split in 'cdef']])
-    assert_says(examine('image files', learn, table=table), 'warning', 'red.png', 'tiny.png', '2 are of one colour',
+    assert_says(examine('image files', learn, table=table), 'warning', 'red.png', 'tiny.png',
+            '2 are of one colour',
                 '4 have a side below')
 
 
 def test_image_files_that_cannot_be_read(learn, df, tmp_path):
     (tmp_path/'no.jpg').write_bytes(b'not an image')
     table = with_image(df, tmp_path/'no.jpg')
-    assert_says(examine('image files', learn, table=table), 'fault', '1 cannot be read', 'no.jpg is not an image')
+    assert_says(examine('image files', learn, table=table), 'fault', '1 cannot be read',
+            'no.jpg is not an image')
 
 
 def test_thumbnails_of_different_scenes_differ(df):
-    thumbs = {split: np.stack([thumbnail(file)[0] for file in df[df.split == split].image]) for split in ('train', 'valid')}
+    thumbs = {split: np.stack([thumbnail(file)[0] for file in df[df.split == split].image])
+            for split in ('train', 'valid')}
     assert near_pairs(thumbs['train'], thumbs['valid']) == []
 
 
@@ -334,7 +344,8 @@ def test_alignment_of_the_validation_split(learn, df, path):
 def test_alignment_of_all_rows(blind, df, path):
     give(blind, small_loaders(slipped(df, ['train', 'valid']), path))
     assert examine('learning', blind)[0] == 'ok'
-    assert_says(examine('alignment', blind), 'fault', 'captions of the train and valid split', 'rows may have slipped')
+    assert_says(examine('alignment', blind), 'fault', 'captions of the train and valid split',
+            'rows may have slipped')
 
 
 def test_alignment_learnt_by_heart(learn, df, path, texts):
@@ -376,7 +387,8 @@ def test_vocabulary_of_training_alone(rare, path):
 
 def test_vocabulary_that_saw_validation(learn, rare, path):
     vocab = Vocab.from_tokens(words_of(learn, rare), 2)
-    assert_says(examine('vocabulary', small_learner(small_loaders(rare, path, vocab=vocab))), 'fault', 'zeppelin', 'quokka')
+    assert_says(examine('vocabulary', small_learner(small_loaders(rare, path, vocab=vocab))), 'fault',
+            'zeppelin', 'quokka')
 
 
 def test_vocabulary_from_elsewhere(rare, foreign, path):
@@ -398,7 +410,8 @@ def test_unknown_words(df, path):
 def test_unknown_words_of_another_language(learn, df, path):
     strange = df.copy()
     valid = df.split == 'valid'
-    strange.loc[valid, 'captions'] = df[valid].captions.map(lambda texts: [t.replace('small', 'winzig') for t in texts])
+    strange.loc[valid, 'captions'] = df[valid].captions.map(lambda texts: [t.replace('small', 'winzig')
+            for t in texts])
     give(learn, small_loaders(strange, path))
     assert_says(examine('unknown words', learn), 'warning', 'seem to be in other words')
 
@@ -423,7 +436,8 @@ def test_length_limit_of_the_decoder(df, path):
 
 
 def test_captions_that_go_with_any_image(learn, df, path):
-    lazy = df.assign(captions=[[*captions, 'A picture.'] if i % 4 else captions for i, captions in enumerate(df.captions)])
+    lazy = df.assign(captions=[[*captions, 'A picture.'] if i % 4 else captions
+            for i, captions in enumerate(df.captions)])
     give(learn, small_loaders(lazy, path))
     n = n_of(df, 'train')
     times = sum(i % 4 > 0 for i in range(n))
@@ -522,7 +536,8 @@ def test_an_encoder_that_the_optimiser_does_not_know(unfrozen):
 
 def test_an_encoder_frozen_by_hand(unfrozen):
     unfrozen.model.encoder.requires_grad_(False)
-    assert_says(examine('frozen encoder', unfrozen), 'warning', 'no parameter of the encoder requires gradients')
+    assert_says(examine('frozen encoder', unfrozen), 'warning',
+            'no parameter of the encoder requires gradients')
 
 
 # ---- the learning rate
@@ -532,7 +547,8 @@ def suggesting(rate):
     return mock.patch.object(CaptionLearner, 'lr_find', lambda self, **kwargs: SimpleNamespace(valley=rate))
 
 
-RATES = [(1e-3, 'ok'), (15e-3, 'ok'), (1e-3/15, 'ok'), (25e-3, 'warning'), (1e-3/25, 'warning'), (.11, 'fault'), (9e-6, 'fault')]
+RATES = [(1e-3, 'ok'), (15e-3, 'ok'), (1e-3/15, 'ok'), (25e-3, 'warning'), (1e-3/25, 'warning'), (.11,
+        'fault'), (9e-6, 'fault')]
 
 
 @pytest.mark.parametrize('lr, status', RATES)
@@ -550,8 +566,8 @@ def test_a_learning_rate_out_of_all_bounds(lr, text, learn):
 
 def test_the_rate_of_the_last_fit(learn):
     with suggesting(1e-3):
-        assert_says(examine('learning rate', learn, lr=True), 'ok', 'the highest rate of the last fit, 0.001, is 1.0 times',
-                    'with a new decoder')
+        assert_says(examine('learning rate', learn, lr=True), 'ok',
+                    'the highest rate of the last fit, 0.001, is 1.0 times', 'with a new decoder')
 
 
 def test_no_learning_rate(learn, untrained):
@@ -624,7 +640,8 @@ def state(learn, path):
         dls=[id(learn.dls), *map(id, learn.dls.loaders)],
         order=[(sampler.seed, sampler.epoch) for sampler in samplers if hasattr(sampler, 'epoch')],
         cbs=[id(cb) for cb in learn.cbs], longest=learn.num.max_len,
-        record=fingerprint([learn.recorder.lrs, learn.recorder.losses, [list(v) for v in learn.recorder.values]]),
+        record=fingerprint([learn.recorder.lrs, learn.recorder.losses, [list(v)
+                for v in learn.recorder.values]]),
         hypers=fingerprint([dict(hypers) for hypers in learn.opt.hypers]), decoding=learn.decoding,
         files=sorted(str(file) for file in path.rglob('*')), own=sorted(vars(learn)))
 

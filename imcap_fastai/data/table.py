@@ -16,7 +16,8 @@ from ..core import CaptionError, did_you_mean, show_progress
 from ..images import IMAGE_ERRORS, open_image, why_unreadable
 
 # %% auto #0
-__all__ = ['SPLITS', 'split_name', 'image_fault', 'as_frame', 'tidy_table', 'check_table', 'sample_fraction', 'df_table']
+__all__ = ['SPLITS', 'split_name', 'image_fault', 'as_frame', 'tidy_table', 'check_table', 'check_refs', 'sample_fraction',
+           'df_table']
 
 # %% ../../nbs/30_data.table.ipynb #a7d6e3cd
 class Faults:
