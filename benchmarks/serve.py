@@ -16,7 +16,7 @@ import numpy as np, pandas as pd, torch
 from fastai.vision.all import Resize, ResizeMethod
 from PIL import Image
 from imcap_fastai.data.block import CaptionDataLoaders
-from imcap_fastai.captioner import Captioner, export_captioner, load_captioner
+from imcap_fastai.captioner import export_captioner, load_captioner
 from imcap_fastai.learner import caption_learner
 from imcap_fastai.models.encoder import n_stem
 from .beam import ending_decoder
@@ -48,7 +48,7 @@ def export(arch, jpegs, folder, size, dims, words=2536):
     enc = random_encoder(arch, size)
     learn.model.encoder.load_state_dict(enc.state_dict())
     learn.model.encoder.stem = n_stem(enc.body)
-    x = torch.stack([Captioner(learn).prepare(b) for b in jpegs]).float()/255 - .45
+    x = torch.stack([learn.captioner.prepare(b) for b in jpegs]).float()/255 - .45
     with torch.no_grad(): feats = learn.model.encoder.eval()(x.as_subclass(torch.Tensor)/.225)
     learn.model.decoder.load_state_dict(ending_decoder(dict(feat_dim=feats.shape[-1], vocab_size=len(learn.num.vocab), **dims), feats, 0).state_dict())
     return export_captioner(learn, folder/arch)

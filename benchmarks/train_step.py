@@ -13,6 +13,7 @@ Before anything is timed, ours and the textbook's are given equal weights, and l
 from __future__ import annotations
 import copy, statistics
 import torch
+from imcap_fastai.tensors import TensorFeatures
 from imcap_fastai.models.captioner import CaptionModel
 from imcap_fastai.models.decoder import Packing
 from imcap_fastai.models.sat import SATDecoder
@@ -75,7 +76,7 @@ def full_steps(arch, dims, caps, args, mm):
     torch.manual_seed(args.seed)
     images = torch.randn(B, 3, args.size, args.size)
     pairs = images.repeat_interleave(N, 0)
-    feats = enc(images).as_subclass(torch.Tensor)
+    feats = enc(images).as_subclass(TensorFeatures)
     sat = SATDecoder(**dims | dict(feat_dim=enc.out_dim))
     book = textbook_decoder(sat)
     model = CaptionModel(enc, sat).train()

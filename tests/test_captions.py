@@ -72,6 +72,7 @@ def test_asking_for_a_beam_puts_exported_draws_aside(learn):
 
 
 def test_a_score_card_says_which_repeats_were_forbidden(learn):
+    import imcap_fastai.evaluate  # noqa: F401 (learners get `score_card`)
     card = learn.score_card(beam_sizes=1, tokenizer='spacy', meteor=False, times=0, yardsticks=False,
                             progress=False, no_repeat_ngram_size=2)
     assert '|ngram:2|' in card.signature
@@ -81,7 +82,8 @@ def test_a_score_card_says_which_repeats_were_forbidden(learn):
 
 def test_the_best_device_there_is(monkeypatch):
     assert best_device('cpu') == torch.device('cpu')
-    monkeypatch.setattr('imcap_fastai.tensors.default_device', lambda: torch.device('cuda', 0))
+    monkeypatch.setattr('imcap_fastai.tensors._devices', lambda: dict(cuda=1, mps=0, cpu=1))
+    monkeypatch.setattr(torch.cuda, 'current_device', lambda: 0)
     assert best_device() == best_device('auto') == torch.device('cuda', 0)
 
 
@@ -92,7 +94,7 @@ def test_a_device_that_is_not_here(name):
 
 
 def test_captioners_go_to_the_best_device_unless_told_otherwise(learn, tmp_path, monkeypatch):
-    from imcap_fastai import inference
+    from imcap_fastai import captioner as inference
     folder = inference.export_captioner(learn, tmp_path/'captioner')
     learn.export('captioner.pkl')
     asked = []

@@ -31,6 +31,8 @@ class CaptionModel(nn.Module):
     def encode(self, x)->torch.Tensor: # Images `(B, 3, H, W)`; `TensorFeatures` `(B, P, D)` pass through
         "Features of `x`"
         if isinstance(x, TensorFeatures): return x.as_subclass(torch.Tensor)
+        if x.ndim != 4: raise CaptionError(f"images are (B, 3, H, W), got {tuple(x.shape)}; features that were computed "
+                                           "earlier have to say so: feats.as_subclass(TensorFeatures)")
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder.frozen): return self.encoder(x)
 
     def forward(self,
