@@ -324,7 +324,7 @@ def _spec(self:Captioner)->dict:
     if type(self.tokenizer) is not CaptionTokenizer: raise CaptionError(
         f"the tokenizer {type(self.tokenizer).__name__} cannot be written without a pickle: "
         "use CaptionTokenizer, or learn.export")
-    return dict(encoder=enc, decoder=dec, **self.preparation.to_dict(), decoding=self.decoding,
+    return dict(encoder={**enc, 'out_dim': self.model.encoder.out_dim}, decoder=dec, **self.preparation.to_dict(), decoding=self.decoding,
                 tokenizer=self.tokenizer.settings(), words=self.vocab.itos[len(SPECIALS):])
 
 # %% ../nbs/22_captioner.ipynb #dbecef48

@@ -5,6 +5,7 @@
 # %% ../nbs/21_files.ipynb #b2357a2a
 from __future__ import annotations
 import hashlib, json, zipfile
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from shutil import copymode
@@ -134,11 +135,23 @@ def _empty_model(spec:dict, n_words:int)->CaptionModel:
     decoder = dict(spec['decoder'])
     name, seq_length = decoder.pop('decoder'), decoder.pop('seq_length')
     encoder = {key: spec['encoder'][key] for key in ('arch', 'cut', 'grid')}
+    encoder['out_dim'] = spec['encoder'].get('out_dim') # exports of 0.1.0 do not say
     return create_caption_model(encoder.pop('arch'), name, n_words, weights=None, seq_length=seq_length, **encoder, **decoder)
+
+@contextmanager
+def _meta_device():
+    "Within: new tensors have no content; PyTorch's own `normal_` imports its compiler to fill one with nothing"
+    normal_ = torch.Tensor.normal_
+
+    def unless_meta(self, *args, **kwargs): return self if self.is_meta else normal_(self, *args, **kwargs)
+    torch.Tensor.normal_ = unless_meta
+    try:
+        with torch.device('meta'): yield
+    finally: del torch.Tensor.normal_ # it is inherited
 
 def _on_meta(spec, n_words, weights)->CaptionModel|None: # None if some tensor is not in the file
     "The model, built without drawing a number"
-    with torch.device('meta'): model = _empty_model(spec, n_words)
+    with _meta_device(): model = _empty_model(spec, n_words)
     state = load_file(weights)
     if state.keys() != model.state_dict().keys(): return None # tied weights are in the file once
     own = {name: t.clone() for name,t in state.items()} # aligned, and the file may be replaced

@@ -183,8 +183,8 @@ def _decoder_field(name:str)->tuple: # For `make_dataclass`
     takers = {decoder: options[name] for decoder,options in _SIGNATURES.items() if name in options}
     default, kind, _ = next(iter(takers.values()))
     text = next((comment for _,_,comment in takers.values() if comment), '')
-    own = ', '.join(f'{decoder} {default}' for decoder,(default,*_) in takers.items() if default is not None)
-    return name, kind, option(None, f"{text or 'option'} of {', '.join(takers)}" + (f' (default: {own})' if own else ''))
+    own = [decoder if default is None else f'{decoder} {default}' for decoder,(default,*_) in takers.items()]
+    return name, kind, option(None, f"{text or 'option'}: {', '.join(own)}")
 
 DECODER_OPTIONS = tuple(dict.fromkeys(name for options in _SIGNATURES.values() for name in options))
 DecoderOptions = make_dataclass('DecoderOptions', [_decoder_field(name) for name in DECODER_OPTIONS])

@@ -26,7 +26,7 @@ from .metrics import Bleu, TopKAccuracy
 from .checkpoint import Checkpoint, load_checkpoint, restore_tracker, resume as resume_fit
 from .plots import plot_epochs
 from .learner import caption_learner
-from .attention_pictures import show_captions
+from .interpret import show_captions
 from .captioner import export_captioner
 from .options import ALL_OPTIONS, DECODER_OPTIONS, DEFAULTS, READING, RunOptions, check_new_run, check_range, load_recipe, recipe_names
 from . import evaluate # adds `learn.evaluate`

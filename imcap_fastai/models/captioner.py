@@ -54,11 +54,12 @@ def create_caption_model(
     cut:int=None,      # See `create_encoder`
     grid:int=None,     # See `create_encoder`
     stem:int=None,     # See `create_encoder`
+    out_dim:int=None,  # See `create_encoder`
     seq_length:int=None,# Most tokens of a caption (default: the decoder's limit, if it has one)
     **kwargs           # Options of the decoder
 )->CaptionModel:
     "Encoder + decoder"
-    enc = arch if isinstance(arch, Encoder) else create_encoder(arch, weights=weights, cut=cut, grid=grid, stem=stem)
+    enc = arch if isinstance(arch, Encoder) else create_encoder(arch, weights=weights, cut=cut, grid=grid, stem=stem, out_dim=out_dim)
     if isinstance(decoder, nn.Module): dec = decoder
     else: dec = create_decoder(decoder, enc.out_dim, vocab_size, seq_length=seq_length, **kwargs)
     return CaptionModel(enc, dec)

@@ -216,7 +216,8 @@ class Encoder(nn.Module):
         stem:int=0,         # Leading children that are never trained
         name:str='encoder', # For messages and signatures
         size=None,          # The only `(H, W)` it takes (default: any)
-        stats=IMAGENET_STATS# Mean and standard deviation per channel that it was trained with
+        stats=IMAGENET_STATS, # Mean and standard deviation per channel that it was trained with
+        out_dim:int=None      # D, where it is known (default: it is found out)
     ):
         super().__init__()
         self.body, self.grid, self.bn_eval, self.stem, self.name = body, grid, bn_eval, stem, name
@@ -224,7 +225,9 @@ class Encoder(nn.Module):
         self.as_channels_last()
         self.body[:stem].requires_grad_(False)
         was = body.training
-        with torch.no_grad(): self.out_dim = body.eval()(torch.zeros(1, 3, *(size or (64, 64)))).shape[1]
+        if out_dim is None:
+            with torch.no_grad(): out_dim = body.eval()(torch.zeros(1, 3, *(size or (64, 64)))).shape[1]
+        self.out_dim = out_dim
         body.train(was)
 
     def as_channels_last(self): # After its weights were exchanged
@@ -290,14 +293,15 @@ def create_encoder(
     bn_eval:bool=None,  # Keep BatchNorm statistics fixed (default: unless `weights` is None)
     stem:int=None,      # Number of leading children that stay frozen (default: `n_stem`, 0 if `weights` is None)
     size:tuple=None,    # Of your own module: the only `(H, W)` it takes (default: any)
-    stats=None          # Of your own module: mean and deviation of its normalisation (default: ImageNet's)
+    stats=None,         # Of your own module: mean and deviation of its normalisation (default: ImageNet's)
+    out_dim:int=None    # Channels of the map, where they are known: then the network is not tried on an image
 )->Encoder:
     "Build the encoder `arch`, pretrained, without its head; a module of yours gives maps `(B, C, h, w)`"
     module = _module_of(arch)
     if module is not None: return _module_encoder(module, weights, cut, grid, bn_eval, stem, size, stats)
     if size is not None or stats is not None: raise CaptionError(
         f"size and stats are for a module of yours; those of {arch_name(arch)} are known: leave them out")
-    enc = _build(arch, weights, cut, grid, bn_eval, stem)
+    enc = _build(arch, weights, cut, grid, bn_eval, stem, out_dim)
     enc.spec = dict(arch=enc.name, cut=cut, grid=grid)
     return enc
 
@@ -350,18 +354,24 @@ def _check_map(body, name, size):
         "(B, C, h, w), so leave out its pooling, flattening and classifier")
 
 # %% ../../nbs/10_models.encoder.ipynb #67915202
-def _build(arch, weights, cut, grid, bn_eval, stem):
+def _build(arch, weights, cut, grid, bn_eval, stem, out_dim=None):
     name, norm = arch_name(arch), weights is not None if bn_eval is None else bn_eval
     if name.startswith('timm:'): return _timm_encoder(_pretrained(name, weights), name, cut, grid, norm, stem or 0)
     body = body_of(_pretrained(name, weights), cut)
     if not len(body): raise CaptionError(f"cut={cut} leaves nothing of {name}")
+    if out_dim is None: _check_layers(body, name)
+    if stem is None: stem = 0 if weights is None else n_stem(body)
+    return Encoder(body, grid=grid, bn_eval=norm, stem=stem, name=name, out_dim=out_dim)
+
+def _check_layers(body, name):
+    "Raise unless the layers, one after the other, give a map"
     try:
         with torch.no_grad(): shape = body.eval()(torch.zeros(1, 3, 64, 64)).shape
     except Exception as e: shape = type(e).__name__, str(e)[:80]
-    if len(shape) != 4: raise CaptionError(f"the layers of {name} do not give a map (B, C, h, w) of a 64×64 image ({', '.join(map(str, shape))}): "
-                                           "choose another model, such as a CNN, or timm's of this kind ('timm:' and its name)")
-    if stem is None: stem = 0 if weights is None else n_stem(body)
-    return Encoder(body, grid=grid, bn_eval=norm, stem=stem, name=name)
+    if len(shape) == 4: return
+    said = ', '.join(map(str, shape))
+    raise CaptionError(f"the layers of {name} do not give a map (B, C, h, w) of a 64×64 image ({said}): "
+                       "choose another model, such as a CNN, or timm's of this kind ('timm:' and its name)")
 
 def _timm_encoder(model, name, cut, grid, bn_eval, stem):
     "Size and normalisation come from the model's own configuration; without a list of layers nothing is cut, and there is no stem to keep"
