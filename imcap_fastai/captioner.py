@@ -7,7 +7,7 @@ from __future__ import annotations
 import math, os, warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from random import Random

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np, torch
 from fastai.callback.core import Callback
 from fastai.callback.tracker import EarlyStoppingCallback, TrackerCallback
+from fastcore.basics import patch
 from .core import CaptionError
 
 # %% ../nbs/44_checkpoint.ipynb #c91e248b
@@ -68,8 +69,6 @@ class Checkpoint(Callback):
         save_atomic(self._state(), self.path)
 
 # %% ../nbs/44_checkpoint.ipynb #1efb45f1
-from fastcore.basics import patch
-
 @patch
 def _state(self:Checkpoint)->dict:
     "What `resume` needs"

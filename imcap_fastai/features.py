@@ -14,12 +14,12 @@ from fastai.data.all import Transform
 from fastai.vision.all import RandTransform, Resize, ResizeMethod
 from .core import CaptionError, show_progress
 from .tensors import TensorFeatures, fingerprint
-from .data.block import ResizeCenter, SampleCaptions
+from .data.block import ResizeCenter, SampleCaptions, image_of
 
 # %% ../nbs/45_features.ipynb #90bd8fc31e
 def image_file(item): # A row of the tidy table, or a path
     "The file an item's image comes from, or None"
-    o = item['image'] if isinstance(item, (pd.Series, dict)) else getattr(item, 'image', item)
+    o = image_of(item)
     return os.fspath(o) if isinstance(o, (str, os.PathLike)) and os.path.isfile(o) else None
 
 def item_files(ds)->list: # A dataset of `CaptionDL`

@@ -26,7 +26,7 @@ from .captioner import Caption, Captioner, ImageView, evaluating, keep_modes, to
 from .files import NOTE, library_versions
 from .tensors import TensorFeatures
 from .data.tensors import TensorCaption, pad_captions
-from .data.block import get_image, image_preparation, numericalizer, show_pictures
+from .data.block import image_of, image_preparation, numericalizer, show_pictures
 from .models.captioner import create_caption_model
 from .models.decoder import DECODERS
 from .decode import search_options
@@ -228,15 +228,12 @@ def captions(self:CaptionLearner,
     "Caption many images"
     options, cap = search_options({'beam_size': beam_size, **kwargs}), self.captioner
     if not _are_rows(items):
-        images = image_list(items) if isinstance(items, (str, os.PathLike)) else [_image_of(o) for o in items]
+        images = image_list(items) if isinstance(items, (str, os.PathLike)) else [image_of(o) for o in items]
         return list(cap.captions(images, bs=bs or self.dls.valid.bs, progress=progress, **{'n_best': self.decoding.get('n_best', 1), **options}))
     dl = self.caption_dl(items, bs)
     with keep_rng():
         batches = show_progress(dl, 'captioning', len(dl)) if progress and len(dl) > 1 else dl
         return [c for b in batches for c in cap.caption_batch(b[0], **options)]
-
-def _image_of(o): # A row of a table as a dictionary or object, or an image
-    return o['image'] if isinstance(o, (dict, pd.Series)) else getattr(o, 'image', o)
 
 @patch
 def predict(self:CaptionLearner,
@@ -255,7 +252,7 @@ def prepare_image(self:CaptionLearner, image)->torch.Tensor: # Anything that `op
 @patch
 def view_of(self:CaptionLearner, item)->ImageView: # File, PIL image, array, or row of a table
     "What the model sees of an image, and where its maps lie (see `map_part`)"
-    return self.captioner.view(*open_image(_image_of(item)).size)
+    return self.captioner.view(*open_image(image_of(item)).size)
 
 # %% ../nbs/50_learner.ipynb #357dc97ba8
 @patch

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NumericalizeCaptions', 'SampleCaptions', 'pad_batch', 'numericalizer', 'references', 'CaptionDL', 'ResizeImage',
            'ResizeCenter', 'ResizeRandomCrop', 'LoaderPreparation', 'image_preparation', 'plain_text', 'wrap_text',
-           'show_pictures', 'show_batch', 'CaptionBlock', 'get_image', 'get_captions', 'caption_block',
+           'show_pictures', 'show_batch', 'CaptionBlock', 'image_of', 'get_image', 'get_captions', 'caption_block',
            'CaptionDataLoaders']
 
 # %% ../../nbs/34_data.block.ipynb #3967bb1c74
@@ -356,9 +356,13 @@ def CaptionBlock(
                           dl_type=CaptionDL, dls_kwargs=dict(before_batch=pad_batch, drop_last=False)) # a last short batch counts
 
 # %% ../../nbs/34_data.block.ipynb #4b81b9f373
+def image_of(o): # A row with an `image`, or an image
+    "What stands for the image in an item, not opened"
+    return o['image'] if isinstance(o, (pd.Series, dict)) else getattr(o, 'image', o)
+
 def get_image(o): # A row with an `image`, or anything `open_image` takes
     "The image of an item"
-    return PILImage(open_image(o['image'] if isinstance(o, (pd.Series, dict)) else getattr(o, 'image', o)))
+    return PILImage(open_image(image_of(o)))
 
 def get_captions(o): # A row with `captions`
     "The captions of an item: a list of texts"
